@@ -1,0 +1,77 @@
+# Two interface targets carry the flags; four functions make every target in the tree.
+
+add_library(sheaf_warnings INTERFACE)
+target_compile_options(sheaf_warnings INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor
+                                                -Woverloaded-virtual -Wno-missing-field-initializers)
+if(SHEAF_WERROR)
+  target_compile_options(sheaf_warnings INTERFACE -Werror)
+endif()
+
+add_library(sheaf_sanitize INTERFACE)
+if(SHEAF_SANITIZE STREQUAL "address")
+  set(_flags -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+elseif(SHEAF_SANITIZE STREQUAL "thread")
+  set(_flags -fsanitize=thread -fno-omit-frame-pointer)
+endif()
+if(_flags)
+  target_compile_options(sheaf_sanitize INTERFACE ${_flags})
+  target_link_options(sheaf_sanitize INTERFACE ${_flags})
+endif()
+if(SHEAF_FUZZ)
+  target_compile_options(sheaf_sanitize INTERFACE -fsanitize=fuzzer-no-link)
+  target_link_options(sheaf_sanitize INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
+# sheaf_library(NAME SOURCES ... [PUBLIC deps ...] [PRIVATE deps ...]): static library sheaf_NAME, alias sheaf::NAME.
+function(sheaf_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  add_library(sheaf_${name} STATIC ${ARG_SOURCES})
+  add_library(sheaf::${name} ALIAS sheaf_${name})
+  target_include_directories(sheaf_${name} PUBLIC ${CMAKE_SOURCE_DIR})
+  target_link_libraries(sheaf_${name} PUBLIC ${ARG_PUBLIC} sheaf_sanitize
+                                      PRIVATE ${ARG_PRIVATE} sheaf_warnings)
+endfunction()
+
+# sheaf_binary(NAME SOURCES ... DEPS ...): an executable in bin/.
+function(sheaf_binary name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} sheaf_sanitize sheaf_warnings)
+endfunction()
+
+# sheaf_test(NAME SOURCES ... DEPS ... [LABELS ...] [TIMEOUT s]): one GoogleTest program, one ctest entry.
+function(sheaf_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gtest GTest::gmock GTest::gtest_main
+                                        sheaf_sanitize sheaf_warnings)
+  add_test(NAME ${name} COMMAND ${name})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 300)
+  endif()
+  if(NOT ARG_LABELS)
+    set(ARG_LABELS unit)
+  endif()
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
+endfunction()
+
+# sheaf_bench(NAME SOURCES ... DEPS ...): one Google Benchmark program, not run by ctest.
+function(sheaf_bench name)
+  if(NOT SHEAF_BENCH)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} benchmark::benchmark sheaf_sanitize sheaf_warnings)
+endfunction()
+
+# sheaf_fuzzer(NAME SOURCES ... DEPS ...): one libFuzzer program; built only with SHEAF_FUZZ.
+function(sheaf_fuzzer name)
+  if(NOT SHEAF_FUZZ)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} sheaf_sanitize sheaf_warnings)
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+endfunction()

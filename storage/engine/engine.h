@@ -1,0 +1,128 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "common/ids.h"
+#include "common/status.h"
+#include "storage/disk/io_context.h"
+
+namespace rocksdb {
+class Env;
+}
+
+namespace sheaf::storage {
+
+// The chunk engine of one target: slab files for bytes, RocksDB for the chunk index.
+//
+// Thread safety: all calls from any I/O context's thread; callbacks run on the context that was
+// passed in. Nothing here blocks a context: what must (index misses, syncs, commits) runs on the
+// engine's own threads and comes back by IoContext::Post.
+class Engine {
+ public:
+  struct Options {
+    std::string index_path;                 // RocksDB directory
+    std::shared_ptr<SlabFiles> slabs;
+    uint64_t slab_bytes = uint64_t{1} << 30;
+    uint64_t capacity_bytes = 0;            // 0: what the file system has
+    uint64_t index_cache_bytes = 64 << 20;  // chunk records kept in memory
+    rocksdb::Env* env = nullptr;            // tests inject faults here; null: the default
+  };
+
+  struct ChunkKey {
+    ChainId chain;
+    ChunkId chunk;
+    friend auto operator<=>(const ChunkKey&, const ChunkKey&) = default;
+  };
+
+  struct ChunkState {
+    uint32_t length = 0;
+    ChunkVersion version;  // 0: the chunk does not exist
+    ChainVersion chain_version;
+    uint32_t checksum = 0;  // CRC32C over unit checksums and length: what replicas compare
+  };
+
+  struct ReadAnswer {
+    ChunkState state;
+    BufferRef buffer;               // keeps `bytes` alive; null when empty
+    std::span<const uint8_t> bytes;
+    uint32_t crc32c = 0;            // of `bytes`
+  };
+
+  // One write of a chunk. `bytes` lies in `buffer`; it need not be aligned, but an aligned range
+  // at an aligned chunk offset is written from where it is, without a copy.
+  struct WriteArgs {
+    ChunkKey key;
+    uint32_t offset = 0;
+    uint32_t chunk_size = 0;
+    uint32_t crc32c = 0;  // of `bytes`; checked before anything is written: kCorrupt
+    ChainVersion chain_version;
+    BufferRef buffer;
+    std::span<const uint8_t> bytes;
+  };
+
+  struct Space {
+    uint64_t used_bytes = 0;   // blocks that chunks hold
+    uint64_t total_bytes = 0;  // what the target can hold in all
+  };
+
+  struct RemoveAnswer {
+    uint32_t removed = 0;
+    bool more = false;
+  };
+
+  struct ListedChunk {
+    ChunkKey key;
+    ChunkState state;
+  };
+
+  using ReadDone = std::function<void(Result<ReadAnswer>)>;
+  using StateDone = std::function<void(Result<ChunkState>)>;
+  using RemoveDone = std::function<void(Result<RemoveAnswer>)>;
+  using ListDone = std::function<void(Result<std::vector<ListedChunk>>)>;
+
+  // Opens the index, the slabs and the allocator (rebuilt from the index, so nothing leaks).
+  // kCorrupt when index and slabs disagree; kInvalid for a format newer than ours.
+  static Result<std::unique_ptr<Engine>> Open(const Options& options);
+  // Waits for what is under way.
+  virtual ~Engine() = default;
+
+  // Every byte answered was checked against its checksum: kCorrupt names chunk, slab and offset.
+  virtual void Read(IoContext& io, const ChunkKey& key, uint32_t offset, uint32_t length,
+                    ReadDone done) = 0;
+
+  // Durable when done: blocks first (slab sync), then the index record that names them (synced
+  // write-ahead log); one group commit serves every write that waits. Writes to one chunk take
+  // effect in the order of the calls. kNoSpace before anything is half done.
+  virtual void Write(IoContext& io, WriteArgs args, StateDone done) = 0;
+
+  // Sets the length. Extending leaves a hole. With `extend` false a shorter or absent chunk is
+  // left alone. Ordered with writes; durable when done.
+  virtual void Truncate(IoContext& io, const ChunkKey& key, uint32_t length, uint32_t chunk_size,
+                        bool extend, ChainVersion chain_version, StateDone done) = 0;
+
+  // Removes chunks of `data_id` with index >= first_index, at most `limit`. Durable when done.
+  // Works on a full disk.
+  virtual void Remove(IoContext& io, ChainId chain, DataId data_id, uint32_t first_index,
+                      uint32_t limit, RemoveDone done) = 0;
+
+  // Chunks of `chain` after `after` in key order.
+  virtual void List(IoContext& io, ChainId chain, std::optional<ChunkId> after,
+                    std::optional<DataId> only, uint32_t limit, ListDone done) = 0;
+
+  virtual Space GetSpace() const = 0;
+  // Not ok once a write or sync failed in a way that cannot be repaired by trying again: the target
+  // must leave service.
+  virtual Status Health() const = 0;
+
+  // Compares allocator and index: every block that a record names is allocated, once, and no other
+  // is. Blocking; runs beside foreground work. The error names the first disagreement.
+  virtual Status Check() = 0;
+};
+
+}  // namespace sheaf::storage
