@@ -24,6 +24,12 @@ Status SetLogLevel(const std::string& level);
 // Writes out what is buffered.
 void FlushLog();
 
+namespace internal {
+bool LogToStandardError();
+// spdlog's own default is standard output.
+inline const bool kLogsToStandardError = LogToStandardError();
+}  // namespace internal
+
 // One line each; format strings are fmt's. Log where an error is absorbed, not where it is
 // returned.
 template <typename... Args>

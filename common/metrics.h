@@ -1,6 +1,6 @@
 #pragma once
 
-#include <chrono>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -45,12 +45,15 @@ class Metrics {
   // Seconds, buckets from 10 us to 30 s.
   Histogram& AddLatency(const std::string& name, const std::string& help,
                         const Labels& labels = {});
-  // Asked at each scrape.
+  // Asked at each scrape; must not call back into Metrics.
   void AddCallback(const std::string& name, const std::string& help, const Labels& labels,
                    std::function<double()> value);
 
-  // Serves GET /metrics on "host:port" until destruction. The error names the address.
+  // Serves GET /metrics on "host:port" until destruction; port 0 chooses a free one. The error
+  // names the address: kExists for one in use. Call once.
   Status Serve(const std::string& address);
+  // The port Serve really bound; 0 before.
+  uint16_t port() const;
   // The text a scrape would get.
   std::string Text() const;
 

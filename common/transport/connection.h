@@ -55,6 +55,8 @@ class Connection {
   virtual bool IsBroken() const = 0;
   // Largest payload that the server takes in one frame, bytes.
   virtual uint32_t max_payload() const = 0;
+  // Calls begun and not done: what the pool chooses by.
+  virtual size_t under_way() const { return 0; }
 };
 
 // Connections by address, `per_address` each (calls take the least loaded), opened on demand and
