@@ -32,8 +32,8 @@ struct Endpoint {
 };
 
 Status BadAddress(std::string_view text) {
-  return Status(Code::kUsage, "address '" + std::string(text) +
-                                  "' is not host:port, [ipv6]:port or unix:/path");
+  return Status(Code::kUsage,
+                "address '" + std::string(text) + "' is not host:port, [ipv6]:port or unix:/path");
 }
 
 Result<Endpoint> UnixEndpoint(const std::string& path) {
@@ -60,8 +60,7 @@ Result<Endpoint> Resolve(const Address& address) {
       getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found);
   std::unique_ptr<addrinfo, void (*)(addrinfo*)> guard(found, freeaddrinfo);
   if (error != 0) {
-    return Status(Code::kUnavailable,
-                  "resolve " + address.ToString() + ": " + gai_strerror(error));
+    return Status(Code::kUnavailable, "resolve " + address.ToString() + ": " + gai_strerror(error));
   }
   Endpoint endpoint;
   std::memcpy(&endpoint.storage, found->ai_addr, found->ai_addrlen);
@@ -71,7 +70,7 @@ Result<Endpoint> Resolve(const Address& address) {
 
 // Nothing listens on a Unix socket file that refuses connections: its server is dead.
 bool IsDeadSocket(const Address& address, const Endpoint& endpoint) {
-  struct stat info{};
+  struct stat info {};
   if (lstat(address.unix_path.c_str(), &info) != 0 || !S_ISSOCK(info.st_mode)) return false;
   UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   return probe.IsOpen() && connect(probe.get(), endpoint.get(), endpoint.length) != 0 &&
@@ -93,7 +92,8 @@ Status Bind(int fd, const Address& address, const Endpoint& endpoint) {
 Status WaitConnected(int fd, int timeout_ms) {
   const auto deadline = Clock::System().Now() + std::chrono::milliseconds(timeout_ms);
   for (;;) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::System().Now());
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::System().Now());
     pollfd poller{fd, POLLOUT, 0};
     const int ready = poll(&poller, 1, left.count() > 0 ? static_cast<int>(left.count()) : 0);
     if (ready < 0 && errno == EINTR) continue;

@@ -65,7 +65,11 @@ function(sheaf_bench name)
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} benchmark::benchmark sheaf_sanitize sheaf_warnings)
 endfunction()
 
-# sheaf_fuzzer(NAME SOURCES ... DEPS ...): one libFuzzer program; built only with SHEAF_FUZZ.
+# sheaf_fuzzer(NAME SOURCES ... DEPS ...): one libFuzzer program; built only with SHEAF_FUZZ. The
+# target `fuzzers` builds them all.
+if(SHEAF_FUZZ)
+  add_custom_target(fuzzers)
+endif()
 function(sheaf_fuzzer name)
   if(NOT SHEAF_FUZZ)
     return()
@@ -74,4 +78,5 @@ function(sheaf_fuzzer name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} sheaf_sanitize sheaf_warnings)
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  add_dependencies(fuzzers ${name})
 endfunction()

@@ -35,9 +35,7 @@ struct Slot {
   Clock::Instant not_before{};
   Status last_failure;
 
-  bool IsIdle(Clock::Instant now) const {
-    return members.empty() && !opening && now >= not_before;
-  }
+  bool IsIdle(Clock::Instant now) const { return members.empty() && !opening && now >= not_before; }
 };
 
 }  // namespace
@@ -61,9 +59,8 @@ struct ConnectionPool::Impl {
 
 Slot& ConnectionPool::Impl::SlotOf(const std::string& name, Clock::Instant now) {
   if (slots.size() > kMaxIdleAddresses) {
-    std::erase_if(slots, [&](const auto& entry) {
-      return entry.first != name && entry.second.IsIdle(now);
-    });
+    std::erase_if(
+        slots, [&](const auto& entry) { return entry.first != name && entry.second.IsIdle(now); });
   }
   return slots[name];
 }
@@ -89,8 +86,7 @@ void ConnectionPool::Impl::DropBroken(Slot& slot, Clock::Instant now) {
 
 // REQUIRES: no thread is opening for this slot. Unlocks while it connects.
 Result<std::shared_ptr<Connection>> ConnectionPool::Impl::Open(std::unique_lock<std::mutex>& lock,
-                                                               Slot& slot,
-                                                               const Address& address) {
+                                                               Slot& slot, const Address& address) {
   slot.opening = true;
   lock.unlock();
   auto result = Connection::Open(address, options.connection);
@@ -109,8 +105,8 @@ Result<std::shared_ptr<Connection>> ConnectionPool::Impl::Open(std::unique_lock<
 
 Result<std::shared_ptr<Connection>> ConnectionPool::Impl::Get(const Address& address) {
   const std::string name = address.ToString();
-  const auto give_up = std::chrono::steady_clock::now() +
-                       milliseconds(2 * options.connection.connect_timeout_ms);
+  const auto give_up =
+      std::chrono::steady_clock::now() + milliseconds(2 * options.connection.connect_timeout_ms);
   std::unique_lock lock(mutex);
   for (;;) {
     const Clock::Instant now = Clock::System().Now();

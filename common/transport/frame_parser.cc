@@ -32,8 +32,8 @@ void FrameParser::StageTail(size_t limit) {
   parts_[part_count_++] = {staging_.get() + end_, std::min(limit, staging_bytes_ - end_)};
 }
 
-// Moves a frame begun at the end of staging_ to its front: at most one a receive, and less than half
-// of what staging_ holds unless it is needed to go on.
+// Moves a frame begun at the end of staging_ to its front: at most one a receive, and less than
+// half of what staging_ holds unless it is needed to go on.
 void FrameParser::Compact() {
   if (begin_ == end_) {
     begin_ = end_ = 0;

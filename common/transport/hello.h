@@ -44,9 +44,9 @@ struct ServerTerms {
 struct Agreement {
   uint32_t version = 0;
   uint64_t features = 0;
-  ServerTerms terms;      // at the client; the server knows its own
-  std::string token;      // the peer's capability token
-  std::string software;   // the peer's, for logs
+  ServerTerms terms;     // at the client; the server knows its own
+  std::string token;     // the peer's capability token
+  std::string software;  // the peer's, for logs
 };
 
 proto::Hello MakeClientHello(std::string_view token = {});

@@ -283,10 +283,10 @@ void Link::EndWithAnswer(PendingCall& call) {
   PendingCall taken = Take(call);
   if (header.type == FrameType::kError) return taken.done(DecodeError(message));
   if (header.payload_length > taken.call.into.size()) {
-    return taken.done(Status(
-        Code::kProtocol, "call " + peer_ + ": the answer's payload is longer than asked for (" +
-                             std::to_string(header.payload_length) + " bytes of " +
-                             std::to_string(taken.call.into.size()) + ")"));
+    return taken.done(Status(Code::kProtocol,
+                             "call " + peer_ + ": the answer's payload is longer than asked for (" +
+                                 std::to_string(header.payload_length) + " bytes of " +
+                                 std::to_string(taken.call.into.size()) + ")"));
   }
   taken.done(Reply{std::string(message.begin(), message.end()), 0});
 }

@@ -19,14 +19,15 @@ namespace sheaf::transport {
 // The working part of a client connection: its socket, its calls, what is to be sent. Shared by the
 // connection and its receiving thread, which may outlive it by a moment.
 //
-// Sending: whoever queues a frame while nobody sends becomes the sender and sends everything queued,
-// its own and others', with one system call a batch; calls begun on the receiving thread are sent
-// together once the answers at hand are dispatched. Nobody waits for a full socket: the rest is left
-// to the receiving thread, which also keeps deadlines.
+// Sending: whoever queues a frame while nobody sends becomes the sender and sends everything
+// queued, its own and others', with one system call a batch; calls begun on the receiving thread
+// are sent together once the answers at hand are dispatched. Nobody waits for a full socket: the
+// rest is left to the receiving thread, which also keeps deadlines.
 //
 // Invariants:
 //  1. Calls end on the receiving thread alone, so a call that it found stays until it takes it.
-//  2. A call ends only when no queue points into its payload and the kernel does not write to `into`:
+//  2. A call ends only when no queue points into its payload and the kernel does not write to
+//  `into`:
 //     a borrowed payload is detached under send_mutex_, and receiving is done by the same thread.
 //  3. Exactly one thread sends while sending_ is set; while blocked_ is set only the receiving
 //     thread may set it.

@@ -24,8 +24,8 @@ bool SendQueue::Append(const FrameHeader& header, std::string_view message,
 }
 
 std::string& SendQueue::OpenRun(size_t bytes) {
-  const bool fits = !empty() && parts_.back().request_id == 0 &&
-                    parts_.back().owned.size() + bytes <= kRunBytes;
+  const bool fits =
+      !empty() && parts_.back().request_id == 0 && parts_.back().owned.size() + bytes <= kRunBytes;
   if (!fits) parts_.emplace_back();
   return parts_.back().owned;
 }
