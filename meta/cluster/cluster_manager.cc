@@ -1,0 +1,230 @@
+#include "meta/cluster/cluster_manager.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/log.h"
+
+namespace sheaf::meta {
+namespace {
+
+constexpr std::chrono::milliseconds kFirstRetry{20};
+constexpr std::chrono::milliseconds kLongestRetry{1000};
+
+Status Stopping(const char* what) {
+  return {Code::kUnavailable, std::string(what) + ": the cluster manager is stopping"};
+}
+
+Status QueueFull(const char* what) {
+  return {Code::kBusy, std::string(what) + ": the cluster manager's queue is full"};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ClusterManager>> ClusterManager::Open(ClusterStore& store,
+                                                             const Clock& clock,
+                                                             const ClusterManagerOptions& options) {
+  ASSIGN_OR_RETURN(proto::ClusterMap map, store.Load());
+  if (map.cluster_uuid().empty()) {
+    map.set_version(1);
+    map.set_cluster_uuid(options.cluster_uuid);
+    RETURN_IF_ERROR(store.Write(map));
+  }
+  std::unique_ptr<ClusterManager> manager(
+      new ClusterManager(store, clock, options, std::move(map)));
+  manager->thread_ = std::thread([raw = manager.get()] { raw->Loop(); });
+  return manager;
+}
+
+ClusterManager::ClusterManager(ClusterStore& store, const Clock& clock,
+                               const ClusterManagerOptions& options, proto::ClusterMap recovered)
+    : store_(store),
+      clock_(clock),
+      options_(options),
+      state_(options.leases, std::move(recovered), clock.Now()),
+      map_(std::make_shared<const proto::ClusterMap>(state_.Map())) {}
+
+ClusterManager::~ClusterManager() {
+  {
+    std::lock_guard lock(queue_mutex_);
+    stopping_ = true;
+  }
+  queue_changed_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+bool ClusterManager::Enqueue(Task task) {
+  {
+    std::lock_guard lock(queue_mutex_);
+    if (stopping_ || queue_.size() >= options_.max_queue) return false;
+    queue_.push_back(std::move(task));
+  }
+  queue_changed_.notify_all();
+  return true;
+}
+
+void ClusterManager::RegisterNode(proto::RegisterNodeRequest request, RegisterDone done) {
+  auto task = [this, request = std::move(request), done](bool stopping) {
+    done(stopping ? Stopping("register node") : DoRegister(request));
+  };
+  if (!Enqueue(std::move(task))) done(QueueFull("register node"));
+}
+
+void ClusterManager::CreateChains(const proto::CreateChainsRequest& request, CreateDone done) {
+  auto task = [this, request, done](bool stopping) {
+    done(stopping ? Stopping("create chains") : DoCreateChains(request));
+  };
+  if (!Enqueue(std::move(task))) done(QueueFull("create chains"));
+}
+
+Result<proto::HeartbeatResponse> ClusterManager::Heartbeat(const proto::HeartbeatRequest& request) {
+  std::lock_guard lock(state_mutex_);
+  return state_.Heartbeat(request, clock_.Now());
+}
+
+ClusterManager::MapPtr ClusterManager::Map() const {
+  std::lock_guard lock(state_mutex_);
+  return map_;
+}
+
+proto::ClusterMap ClusterManager::MapWithSpace() const {
+  std::lock_guard lock(state_mutex_);
+  return state_.Map();
+}
+
+ManagerState::Space ClusterManager::TotalSpace() const {
+  std::lock_guard lock(state_mutex_);
+  return state_.TotalSpace();
+}
+
+uint64_t ClusterManager::Watch(Watcher watcher) {
+  std::lock_guard lock(watch_mutex_);
+  if (watchers_.size() >= options_.max_watchers) return 0;
+  watchers_.emplace(next_watcher_, std::move(watcher));
+  return next_watcher_++;
+}
+
+void ClusterManager::Unwatch(uint64_t id) {
+  std::lock_guard lock(watch_mutex_);
+  watchers_.erase(id);
+}
+
+void ClusterManager::Loop() {
+  for (bool stopping = false; !stopping;) {
+    std::deque<Task> tasks;
+    {
+      std::unique_lock lock(queue_mutex_);
+      queue_changed_.wait_for(lock, options_.tick, [&] { return stopping_ || !queue_.empty(); });
+      tasks.swap(queue_);
+      stopping = stopping_;
+    }
+    for (Task& task : tasks) task(stopping);
+    if (!stopping) SettleTransitions();
+  }
+}
+
+Result<proto::RegisterNodeResponse> ClusterManager::DoRegister(
+    const proto::RegisterNodeRequest& request) {
+  ManagerState::IdsNeeded needed;
+  {
+    std::lock_guard lock(state_mutex_);
+    ASSIGN_OR_RETURN(needed, state_.CheckRegister(request));
+  }
+  // Numbers lost to a crash between here and the commit are not given out again; that is all.
+  NodeId node;
+  std::vector<TargetId> targets;
+  if (needed.node) {
+    ASSIGN_OR_RETURN(const uint64_t id, store_.Allocate(Sequence::kNode, 1));
+    node = NodeId(static_cast<uint32_t>(id));
+  }
+  if (needed.targets > 0) {
+    ASSIGN_OR_RETURN(const uint64_t first, store_.Allocate(Sequence::kTarget, needed.targets));
+    for (uint32_t i = 0; i < needed.targets; ++i) {
+      targets.emplace_back(static_cast<uint32_t>(first + i));
+    }
+  }
+  std::optional<proto::ClusterMap> change;
+  {
+    std::lock_guard lock(state_mutex_);
+    change = state_.PlanRegister(request, node, targets);
+  }
+  if (change.has_value()) RETURN_IF_ERROR(Commit(*change));
+  std::lock_guard lock(state_mutex_);
+  proto::RegisterNodeResponse response = state_.Registered(request, clock_.Now());
+  LogInfo("node {} registered: {} with {} targets", response.node_id(),
+          request.addresses().framed(), request.targets_size());
+  return response;
+}
+
+Result<proto::CreateChainsResponse> ClusterManager::DoCreateChains(
+    const proto::CreateChainsRequest& request) {
+  std::vector<std::vector<TargetId>> members;
+  {
+    std::lock_guard lock(state_mutex_);
+    ASSIGN_OR_RETURN(std::optional<proto::CreateChainsResponse> present,
+                     state_.FindChains(request));
+    if (present.has_value()) return *present;
+    ASSIGN_OR_RETURN(members, state_.PlaceNewChains(request, clock_.Now()));
+  }
+  ASSIGN_OR_RETURN(const uint64_t first, store_.Allocate(Sequence::kChain, members.size()));
+  proto::ClusterMap change;
+  {
+    std::lock_guard lock(state_mutex_);
+    change = state_.PlanCreateChains(members, ChainId(static_cast<uint32_t>(first)));
+  }
+  RETURN_IF_ERROR(Commit(change));
+  LogInfo("chain table {} made: {} chains", change.tables(0).version(), change.chains_size());
+  proto::CreateChainsResponse response;
+  response.set_table_version(change.tables(0).version());
+  response.set_chains(change.chains_size());
+  return response;
+}
+
+void ClusterManager::SettleTransitions() {
+  for (;;) {
+    std::optional<proto::ClusterMap> change;
+    {
+      std::lock_guard lock(state_mutex_);
+      change = state_.PlanTransitions(clock_.Now());
+    }
+    if (!change.has_value() || !Commit(*change).ok()) return;
+    for (const proto::Node& node : change->nodes()) {
+      LogInfo("node {} is {}", node.id(), node.state() == proto::NODE_UP ? "up" : "down");
+    }
+  }
+}
+
+// Order: durable, then true in memory, then told. A change whose write failed may be durable all
+// the same, so nothing else is planned until it has been written.
+Status ClusterManager::Commit(const proto::ClusterMap& change) {
+  std::chrono::milliseconds delay = kFirstRetry;
+  for (;;) {
+    Status written = store_.Write(change);
+    if (written.ok()) break;
+    LogError("cluster map {} could not be written, trying again: {}", change.version(),
+             written.ToString());
+    if (!WaitToRetry(delay)) return Stopping("write cluster map");
+    delay = std::min(delay * 2, kLongestRetry);
+  }
+  {
+    std::lock_guard lock(state_mutex_);
+    state_.Apply(change);
+    map_ = std::make_shared<const proto::ClusterMap>(state_.Map());
+  }
+  Tell();
+  return Status::Ok();
+}
+
+// False: the manager is stopping.
+bool ClusterManager::WaitToRetry(std::chrono::milliseconds delay) {
+  std::unique_lock lock(queue_mutex_);
+  return !queue_changed_.wait_for(lock, delay, [&] { return stopping_; });
+}
+
+void ClusterManager::Tell() {
+  const MapPtr map = Map();
+  std::lock_guard lock(watch_mutex_);
+  for (auto& [id, watcher] : watchers_) watcher(map);
+}
+
+}  // namespace sheaf::meta

@@ -1,0 +1,370 @@
+#include "meta/cluster/manager_state.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "meta/cluster/placement.h"
+
+namespace sheaf::meta {
+namespace {
+
+Status BadRegistration(const proto::RegisterNodeRequest& request, const std::string& cause) {
+  return {Code::kInvalid, "register node " + request.uuid() + ": " + cause};
+}
+
+Status CheckAddress(const proto::RegisterNodeRequest& request, const char* field,
+                    const std::string& value, bool required) {
+  if (required && value.empty()) {
+    return BadRegistration(request, std::string(field) + " is empty");
+  }
+  if (value.size() > kMaxAddressLength) {
+    return BadRegistration(request, std::string(field) + " is longer than " +
+                                        std::to_string(kMaxAddressLength) + " bytes");
+  }
+  return Status::Ok();
+}
+
+Status CheckAddresses(const proto::RegisterNodeRequest& request) {
+  const proto::NodeAddresses& addresses = request.addresses();
+  RETURN_IF_ERROR(CheckAddress(request, "uuid", request.uuid(), true));
+  RETURN_IF_ERROR(CheckAddress(request, "framed address", addresses.framed(), true));
+  RETURN_IF_ERROR(CheckAddress(request, "grpc address", addresses.grpc(), false));
+  RETURN_IF_ERROR(CheckAddress(request, "metrics address", addresses.metrics(), false));
+  RETURN_IF_ERROR(CheckAddress(request, "unix_path", addresses.unix_path(), false));
+  RETURN_IF_ERROR(CheckAddress(request, "boot_id", addresses.boot_id(), false));
+  return CheckAddress(request, "failure_domain", request.failure_domain(), false);
+}
+
+bool SameRow(const google::protobuf::MessageLite& a, const google::protobuf::MessageLite& b) {
+  return a.SerializeAsString() == b.SerializeAsString();
+}
+
+// What is durable of a target: where it is. Space and state come from reports and chains.
+proto::Target TargetRow(TargetId id, uint32_t node, const std::string& uuid) {
+  proto::Target row;
+  row.set_id(id.value());
+  row.set_node_id(node);
+  row.set_uuid(uuid);
+  return row;
+}
+
+}  // namespace
+
+ManagerState::ManagerState(const LeaseOptions& options, proto::ClusterMap recovered,
+                           Clock::Instant now)
+    : options_(options), cluster_uuid_(recovered.cluster_uuid()), version_(recovered.version()) {
+  const Clock::Instant earlier_leases_over = now + options.surely_over();
+  for (proto::Node& row : *recovered.mutable_nodes()) {
+    // The last change may have been persisted and never told: whoever has not seen it waits.
+    nodes_[row.id()] = {
+        .row = row, .lease_over = earlier_leases_over, .must_know_version = version_};
+  }
+  for (proto::Target& row : *recovered.mutable_targets()) targets_[row.id()] = {.row = row};
+  for (proto::Chain& row : *recovered.mutable_chains()) {
+    chains_[row.id()] = {.row = row, .changed_at = version_};
+  }
+  for (proto::ChainTable& row : *recovered.mutable_tables()) tables_[row.version()] = row;
+}
+
+Result<proto::HeartbeatResponse> ManagerState::Heartbeat(const proto::HeartbeatRequest& request,
+                                                         Clock::Instant now) {
+  auto found = nodes_.find(request.node_id());
+  if (found == nodes_.end() || found->second.row.uuid() != request.uuid()) {
+    return Status(Code::kNotFound, "heartbeat of node " + std::to_string(request.node_id()) +
+                                       ": no such node is registered (uuid " + request.uuid() +
+                                       ")");
+  }
+  NodeEntry& node = found->second;
+  for (const proto::TargetReport& report : request.targets()) {
+    auto target = targets_.find(report.id());
+    if (target == targets_.end() || target->second.row.node_id() != request.node_id()) continue;
+    TakeReport(target->second, report, request.map_version());
+  }
+  proto::HeartbeatResponse response;
+  response.set_map_version(version_);
+  // Even the node that gets no lease has been heard: once it knows the map, chains take it back.
+  node.lease_over = now + options_.surely_over();
+  node.heard = true;
+  const bool knows = request.map_version() >= node.must_know_version;
+  response.set_lease_ms(knows ? static_cast<uint32_t>(options_.lease.count()) : 0);
+  return response;
+}
+
+void ManagerState::TakeReport(TargetEntry& target, const proto::TargetReport& report,
+                              uint64_t known_version) {
+  target.local = report.state();
+  target.known_version = known_version;
+  target.row.set_used_bytes(report.used_bytes());
+  target.row.set_total_bytes(report.total_bytes());
+}
+
+const ManagerState::NodeEntry* ManagerState::FindNode(const std::string& uuid) const {
+  for (const auto& [id, node] : nodes_) {
+    if (node.row.uuid() == uuid) return &node;
+  }
+  return nullptr;
+}
+
+const ManagerState::TargetEntry* ManagerState::FindTarget(const std::string& uuid) const {
+  for (const auto& [id, target] : targets_) {
+    if (target.row.uuid() == uuid) return &target;
+  }
+  return nullptr;
+}
+
+Result<ManagerState::IdsNeeded> ManagerState::CheckRegister(
+    const proto::RegisterNodeRequest& request) const {
+  RETURN_IF_ERROR(CheckAddresses(request));
+  if (!request.cluster_uuid().empty() && request.cluster_uuid() != cluster_uuid_) {
+    return BadRegistration(request, "its disks belong to cluster " + request.cluster_uuid() +
+                                        ", this is cluster " + cluster_uuid_);
+  }
+  const NodeEntry* node = FindNode(request.uuid());
+  if (node == nullptr && nodes_.size() >= kMaxNodes) {
+    return BadRegistration(request,
+                           "the cluster has its limit of " + std::to_string(kMaxNodes) + " nodes");
+  }
+  IdsNeeded needed{.node = node == nullptr};
+  RETURN_IF_ERROR(CheckTargets(request, node == nullptr ? 0 : node->row.id(), &needed.targets));
+  return needed;
+}
+
+Status ManagerState::CheckTargets(const proto::RegisterNodeRequest& request, uint32_t own_node,
+                                  uint32_t* unknown) const {
+  if (request.targets_size() > kMaxTargetsPerNode) {
+    return BadRegistration(request, std::to_string(request.targets_size()) +
+                                        " targets exceed the limit of " +
+                                        std::to_string(kMaxTargetsPerNode));
+  }
+  std::set<std::string> seen;
+  for (const proto::TargetReport& report : request.targets()) {
+    RETURN_IF_ERROR(CheckAddress(request, "target uuid", report.uuid(), true));
+    if (!seen.insert(report.uuid()).second) {
+      return BadRegistration(request, "target " + report.uuid() + " is named twice");
+    }
+    const TargetEntry* target = FindTarget(report.uuid());
+    if (target == nullptr) {
+      ++*unknown;
+      continue;
+    }
+    const uint32_t holder = target->row.node_id();
+    if (holder != own_node && nodes_.at(holder).row.state() == proto::NODE_UP) {
+      return BadRegistration(
+          request, "target " + report.uuid() + " is in service on node " + std::to_string(holder));
+    }
+  }
+  return Status::Ok();
+}
+
+std::optional<proto::ClusterMap> ManagerState::PlanRegister(
+    const proto::RegisterNodeRequest& request, NodeId node_id,
+    const std::vector<TargetId>& targets) const {
+  const NodeEntry* known = FindNode(request.uuid());
+  proto::Node row;
+  row.set_id(known == nullptr ? node_id.value() : known->row.id());
+  row.set_uuid(request.uuid());
+  *row.mutable_addresses() = request.addresses();
+  row.set_state(known == nullptr ? proto::NODE_UP : known->row.state());
+  row.set_pid(request.pid());
+  row.set_failure_domain(request.failure_domain());
+
+  proto::ClusterMap change;
+  change.set_version(version_ + 1);
+  if (known == nullptr || !SameRow(known->row, row)) *change.add_nodes() = row;
+  size_t next = 0;
+  for (const proto::TargetReport& report : request.targets()) {
+    const TargetEntry* target = FindTarget(report.uuid());
+    if (target != nullptr && target->row.node_id() == row.id()) continue;
+    const TargetId id = target != nullptr ? TargetId(target->row.id()) : targets.at(next++);
+    *change.add_targets() = TargetRow(id, row.id(), report.uuid());
+  }
+  if (change.nodes().empty() && change.targets().empty()) return std::nullopt;
+  return change;
+}
+
+proto::RegisterNodeResponse ManagerState::Registered(const proto::RegisterNodeRequest& request,
+                                                     Clock::Instant now) {
+  const uint32_t id = FindNode(request.uuid())->row.id();
+  nodes_.at(id).lease_over = now + options_.surely_over();
+  nodes_.at(id).heard = true;
+  proto::RegisterNodeResponse response;
+  response.set_node_id(id);
+  response.set_cluster_uuid(cluster_uuid_);
+  response.set_heartbeat_ms(static_cast<uint32_t>(options_.heartbeat.count()));
+  response.set_lease_ms(static_cast<uint32_t>(options_.lease.count()));
+  for (const proto::TargetReport& report : request.targets()) {
+    TargetEntry& target = targets_.at(FindTarget(report.uuid())->row.id());
+    // A node that registers has no map yet: its word counts for "works", not for "up to date".
+    TakeReport(target, report, 0);
+    response.add_target_ids(target.row.id());
+  }
+  return response;
+}
+
+bool ManagerState::Works(const TargetEntry& target, Clock::Instant now) const {
+  const bool usable = target.local == proto::UP_TO_DATE || target.local == proto::ONLINE;
+  return usable && now < nodes_.at(target.row.node_id()).lease_over;
+}
+
+TargetHealth ManagerState::HealthOf(TargetId id, const ChainEntry& chain,
+                                    Clock::Instant now) const {
+  const TargetEntry& target = targets_.at(id.value());
+  const bool lease_over = now >= nodes_.at(target.row.node_id()).lease_over;
+  if (lease_over || target.local == proto::FAILED) return TargetHealth::kGone;
+  if (!Works(target, now)) return TargetHealth::kUnknown;
+  const bool current = target.known_version >= chain.changed_at;
+  return target.local == proto::UP_TO_DATE && current ? TargetHealth::kUpToDate
+                                                      : TargetHealth::kOnline;
+}
+
+std::optional<proto::ClusterMap> ManagerState::PlanTransitions(Clock::Instant now) {
+  proto::ClusterMap change;
+  change.set_version(version_ + 1);
+  for (const auto& [id, node] : nodes_) {
+    const bool leased = now < node.lease_over;
+    if (leased && !node.heard) continue;  // an earlier manager's lease may run: nothing is known
+    const proto::NodeState state = leased ? proto::NODE_UP : proto::NODE_DOWN;
+    if (node.row.state() == state || node.row.state() == proto::NODE_DRAINING) continue;
+    proto::Node* row = change.add_nodes();
+    *row = node.row;
+    row->set_state(state);
+  }
+  for (const auto& [id, chain] : chains_) {
+    proto::Chain next =
+        NextChain(chain.row, [&](TargetId target) { return HealthOf(target, chain, now); });
+    if (next.version() != chain.row.version()) *change.add_chains() = std::move(next);
+  }
+  if (change.nodes().empty() && change.chains().empty()) return std::nullopt;
+  HoldLeases(change);
+  return change;
+}
+
+// A heartbeat may arrive between this plan and its telling: it must not bring a lease back to a
+// node that acts on the chains as they were.
+void ManagerState::HoldLeases(const proto::ClusterMap& change) {
+  for (const proto::Chain& chain : change.chains()) {
+    for (const proto::ChainMember& member : chain.members()) {
+      if (member.state() != proto::OFFLINE && member.state() != proto::LAST_SERVING) continue;
+      nodes_.at(targets_.at(member.target_id()).row.node_id()).must_know_version = change.version();
+    }
+  }
+}
+
+Result<std::optional<proto::CreateChainsResponse>> ManagerState::FindChains(
+    const proto::CreateChainsRequest& request) const {
+  if (request.replicas() > 1) {
+    return Status(Code::kUnsupported,
+                  "create chains: replication is not available yet in this version (asked for " +
+                      std::to_string(request.replicas()) + " replicas, give 1)");
+  }
+  if (tables_.empty()) return std::optional<proto::CreateChainsResponse>();
+  const proto::ChainTable& table = tables_.rbegin()->second;
+  const int replicas =
+      table.chain_ids().empty() ? 0 : chains_.at(table.chain_ids(0)).row.members_size();
+  if (static_cast<uint32_t>(replicas) != request.replicas()) {
+    return Status(Code::kExists, "create chains: the cluster has chains of " +
+                                     std::to_string(replicas) + " replicas, asked for " +
+                                     std::to_string(request.replicas()));
+  }
+  proto::CreateChainsResponse response;
+  response.set_table_version(table.version());
+  response.set_chains(table.chain_ids_size());
+  return std::optional(response);
+}
+
+Result<std::vector<std::vector<TargetId>>> ManagerState::PlaceNewChains(
+    const proto::CreateChainsRequest& request, Clock::Instant now) const {
+  std::vector<PlacementTarget> usable;
+  for (const auto& [id, target] : targets_) {
+    if (!Works(target, now)) continue;
+    const proto::Node& node = nodes_.at(target.row.node_id()).row;
+    usable.push_back({TargetId(id), NodeId(node.id()), node.failure_domain()});
+  }
+  if (usable.empty()) {
+    return Status(Code::kUnavailable,
+                  "create chains: no storage target is up; start a storage server first");
+  }
+  const uint32_t chains = request.chains_per_target();
+  return PlaceChains(std::move(usable), request.replicas(),
+                     chains == 0 ? kDefaultChainsPerTarget : chains);
+}
+
+proto::ClusterMap ManagerState::PlanCreateChains(const std::vector<std::vector<TargetId>>& members,
+                                                 ChainId first) const {
+  proto::ClusterMap change;
+  change.set_version(version_ + 1);
+  proto::ChainTable* table = change.add_tables();
+  table->set_version(tables_.empty() ? 1 : tables_.rbegin()->first + 1);
+  uint32_t next = first.value();
+  for (const std::vector<TargetId>& targets : members) {
+    proto::Chain* chain = change.add_chains();
+    chain->set_id(next);
+    chain->set_version(1);
+    for (TargetId target : targets) {
+      proto::ChainMember* member = chain->add_members();
+      member->set_target_id(target.value());
+      member->set_state(proto::SERVING);
+    }
+    table->add_chain_ids(next++);
+  }
+  return change;
+}
+
+void ManagerState::Apply(const proto::ClusterMap& change) {
+  CHECK(change.version() == version_ + 1, "cluster map change " + std::to_string(change.version()) +
+                                              " does not follow " + std::to_string(version_));
+  version_ = change.version();
+  for (const proto::Node& row : change.nodes()) nodes_[row.id()].row = row;
+  for (const proto::Target& row : change.targets()) {
+    TargetEntry& target = targets_[row.id()];
+    target.row.set_id(row.id());
+    target.row.set_node_id(row.node_id());
+    target.row.set_uuid(row.uuid());
+  }
+  for (const proto::Chain& row : change.chains()) chains_[row.id()] = {row, version_};
+  for (const proto::ChainTable& row : change.tables()) tables_[row.version()] = row;
+}
+
+// The enumeration rises from serving to offline: the worst of a target's chains counts.
+std::map<uint32_t, proto::TargetState> ManagerState::StatesInChains() const {
+  std::map<uint32_t, proto::TargetState> states;
+  for (const auto& [id, chain] : chains_) {
+    for (const proto::ChainMember& member : chain.row.members()) {
+      proto::TargetState& state = states[member.target_id()];
+      state = std::max(state, member.state());
+    }
+  }
+  return states;
+}
+
+ManagerState::Space ManagerState::TotalSpace() const {
+  Space space;
+  for (const auto& [id, target] : targets_) {
+    space.used_bytes += target.row.used_bytes();
+    space.total_bytes += target.row.total_bytes();
+  }
+  return space;
+}
+
+proto::ClusterMap ManagerState::Map() const {
+  proto::ClusterMap map;
+  map.set_version(version_);
+  map.set_cluster_uuid(cluster_uuid_);
+  for (const auto& [id, node] : nodes_) *map.add_nodes() = node.row;
+  const std::map<uint32_t, proto::TargetState> states = StatesInChains();
+  for (const auto& [id, target] : targets_) {
+    proto::Target* row = map.add_targets();
+    *row = target.row;
+    const bool up = nodes_.at(target.row.node_id()).row.state() != proto::NODE_DOWN;
+    const bool usable = up && target.local != proto::FAILED;
+    auto state = states.find(id);
+    row->set_state(state != states.end() ? state->second
+                                         : (usable ? proto::WAITING : proto::OFFLINE));
+  }
+  for (const auto& [id, chain] : chains_) *map.add_chains() = chain.row;
+  for (const auto& [version, table] : tables_) *map.add_tables() = table;
+  return map;
+}
+
+}  // namespace sheaf::meta

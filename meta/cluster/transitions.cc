@@ -1,0 +1,118 @@
+#include "meta/cluster/transitions.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace sheaf::meta {
+namespace {
+
+struct Member {
+  TargetId target;
+  proto::TargetState now;
+  proto::TargetState next;
+  TargetHealth health;
+};
+
+bool IsUp(TargetHealth health) {
+  return health == TargetHealth::kOnline || health == TargetHealth::kUpToDate;
+}
+
+int Rank(proto::TargetState state) {
+  switch (state) {
+    case proto::SERVING:
+      return 0;
+    case proto::LAST_SERVING:
+      return 1;
+    case proto::SYNCING:
+      return 2;
+    case proto::WAITING:
+      return 3;
+    default:
+      return 4;
+  }
+}
+
+// The members that served and still do; if all have gone at once, they are the last serving.
+bool SettleServing(std::vector<Member>& members) {
+  bool any_left = false;
+  for (const Member& member : members) {
+    any_left |= member.now == proto::SERVING && member.health != TargetHealth::kGone;
+  }
+  for (Member& member : members) {
+    if (member.now != proto::SERVING || member.health != TargetHealth::kGone) continue;
+    member.next = any_left ? proto::OFFLINE : proto::LAST_SERVING;
+  }
+  return any_left;
+}
+
+// A dead chain is resumed by the first of its last serving members that is up. The others must
+// catch up with it: what they hold uncommitted may differ.
+bool SettleLastServing(std::vector<Member>& members, bool serving) {
+  for (Member& member : members) {
+    if (member.now != proto::LAST_SERVING || serving || !IsUp(member.health)) continue;
+    member.next = proto::SERVING;
+    serving = true;
+  }
+  if (!serving) return false;
+  for (Member& member : members) {
+    if (member.next != proto::LAST_SERVING) continue;
+    member.next = IsUp(member.health) ? proto::WAITING : proto::OFFLINE;
+  }
+  return true;
+}
+
+proto::TargetState AfterSyncing(TargetHealth health, bool serving) {
+  if (health == TargetHealth::kGone) return proto::OFFLINE;
+  if (!serving) return proto::WAITING;
+  return health == TargetHealth::kUpToDate ? proto::SERVING : proto::SYNCING;
+}
+
+void SettleOthers(std::vector<Member>& members, bool serving) {
+  bool syncing = false;
+  for (Member& member : members) {
+    if (member.now != proto::SYNCING) continue;
+    member.next = AfterSyncing(member.health, serving);
+    syncing |= member.next == proto::SYNCING;
+  }
+  for (Member& member : members) {
+    const bool gone = member.health == TargetHealth::kGone;
+    if (member.now == proto::OFFLINE && IsUp(member.health)) member.next = proto::WAITING;
+    if (member.now != proto::WAITING) continue;
+    if (gone) {
+      member.next = proto::OFFLINE;
+    } else if (member.health == TargetHealth::kOnline && serving && !syncing) {
+      member.next = proto::SYNCING;
+      syncing = true;
+    }
+  }
+}
+
+}  // namespace
+
+proto::Chain NextChain(const proto::Chain& chain,
+                       const std::function<TargetHealth(TargetId)>& health) {
+  std::vector<Member> members;
+  members.reserve(chain.members_size());
+  for (const proto::ChainMember& member : chain.members()) {
+    const TargetId target{member.target_id()};
+    members.push_back({target, member.state(), member.state(), health(target)});
+  }
+  const bool still_serving = SettleServing(members);
+  const bool serving = SettleLastServing(members, still_serving);
+  SettleOthers(members, serving);
+  std::stable_sort(members.begin(), members.end(),
+                   [](const Member& a, const Member& b) { return Rank(a.next) < Rank(b.next); });
+
+  proto::Chain next = chain;
+  bool changed = false;
+  for (int i = 0; i < next.members_size(); ++i) {
+    proto::ChainMember& member = *next.mutable_members(i);
+    changed |= member.target_id() != members[i].target.value() || member.state() != members[i].next;
+    member.set_target_id(members[i].target.value());
+    member.set_state(members[i].next);
+  }
+  if (changed) next.set_version(chain.version() + 1);
+  return next;
+}
+
+}  // namespace sheaf::meta

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/status.h"
+
+// The ordered key-value store under the metadata service. Keys are compared as unsigned bytes.
+// One implementation stores (rocksdb_kv.h); an operation's context (meta/ops/op_context.h) reads
+// through its own uncommitted changes by the same interface.
+
+namespace sheaf::meta {
+
+// Something keys can be read from: one fixed state, as long as nothing is written through it.
+class ReadView {
+ public:
+  // Answers whether to go on.
+  using Visitor = std::function<bool(std::string_view key, std::string_view value)>;
+
+  virtual ~ReadView() = default;
+
+  // Nothing when the key is absent. Errors are kIo or kCorrupt of the store itself.
+  virtual Result<std::optional<std::string>> Get(std::string_view key) const = 0;
+  // Answers in the order of `keys`.
+  virtual Result<std::vector<std::optional<std::string>>> MultiGet(
+      std::span<const std::string> keys) const = 0;
+  // Visits keys in [begin, end) in rising order, at most `limit` of them (0: no limit), until the
+  // visitor answers false. The views it is given end with the visit.
+  virtual Status Scan(std::string_view begin, std::string_view end, size_t limit,
+                      const Visitor& visitor) const = 0;
+};
+
+// One change of a batch; no value deletes the key. The bytes stay the caller's.
+struct KvChange {
+  std::string_view key;
+  std::optional<std::string_view> value;
+};
+
+// Thread safety: all calls, from any thread. As a ReadView it answers the latest written state,
+// which may change between two calls: take a Snapshot where two reads must agree.
+class KvStore : public ReadView {
+ public:
+  // The state as of now. Must be gone before the store is.
+  virtual std::unique_ptr<ReadView> Snapshot() const = 0;
+
+  // All of the changes or none; visible to readers only when done. With `sync` they survive a
+  // crash once Ok is returned, and so does every earlier batch. After an error the batch is not
+  // visible, but a restart may find it applied.
+  virtual Status Write(std::span<const KvChange> changes, bool sync) = 0;
+};
+
+}  // namespace sheaf::meta

@@ -1,0 +1,146 @@
+#include <pthread.h>
+#include <signal.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <iostream>
+#include <string>
+
+#include "common/address.h"
+#include "common/config.h"
+#include "common/log.h"
+#include "common/status.h"
+#include "common/version.h"
+#include "meta/service/meta_server.h"
+
+// sheaf-meta: the namespace and the cluster manager. Reads its configuration, starts the server,
+// waits for SIGTERM or SIGINT, stops it.
+
+namespace sheaf::meta {
+namespace {
+
+constexpr int kExitFailed = 1;
+constexpr int kExitUsage = 2;
+
+constexpr const char* kConfigHelp = R"(Configuration (TOML; unknown keys are errors):
+  data_dir          directory for all state, made if missing; required
+  listen            gRPC address, "host:port" (127.0.0.1:7700)
+  metrics           Prometheus address, "host:port", or "" for none (127.0.0.1:7701)
+  heartbeat_ms      between heartbeats of a storage server, ms, 10 to 60000 (500)
+  lease_ms          a storage server serves this long after a heartbeat, ms, 100 to 600000 (2000)
+  session_renew_ms  between renewals of a client session, ms, 100 to 600000 (5000)
+  session_lease_ms  a client session ends this long after a renewal, ms, 500 to 3600000 (15000)
+  log.file          log file, rotated; "" for standard error ("")
+  log.level         trace, debug, info, warn or error (info)
+)";
+
+struct Config {
+  MetaServerOptions server;
+  LogOptions log;
+};
+
+void ReadMillis(ConfigFile& file, const char* key, std::chrono::milliseconds* value, int64_t min,
+                int64_t max) {
+  int64_t number = value->count();
+  file.Read(key, &number, min, max);
+  *value = std::chrono::milliseconds(number);
+}
+
+Status CheckListen(const std::string& path, const char* key, const std::string& text) {
+  Result<Address> address = Address::Parse(text);
+  if (!address.ok()) return address.status().With(path + ": " + key);
+  if (!address->IsUnix()) return Status::Ok();
+  return {Code::kUsage, path + ": " + key + " " + text + " is a Unix socket; give \"host:port\""};
+}
+
+Status Validate(const Config& config, const std::string& path) {
+  const MetaServerOptions& server = config.server;
+  RETURN_IF_ERROR(CheckListen(path, "listen", server.listen));
+  if (!server.metrics.empty()) {
+    RETURN_IF_ERROR(CheckListen(path, "metrics", server.metrics));
+  }
+  if (server.data_dir.empty()) {
+    return {Code::kUsage, path + ": data_dir is missing; name the directory for the state"};
+  }
+  if (server.lease < 2 * server.heartbeat) {
+    return {Code::kUsage, path + ": lease_ms " + std::to_string(server.lease.count()) +
+                              " is below twice heartbeat_ms " +
+                              std::to_string(server.heartbeat.count()) + "; raise lease_ms"};
+  }
+  if (server.session_lease < 2 * server.session_renew) {
+    return {Code::kUsage,
+            path + ": session_lease_ms " + std::to_string(server.session_lease.count()) +
+                " is below twice session_renew_ms " + std::to_string(server.session_renew.count()) +
+                "; raise session_lease_ms"};
+  }
+  return Status::Ok();
+}
+
+Result<Config> LoadConfig(const std::string& path) {
+  Config config;
+  ASSIGN_OR_RETURN(ConfigFile file, ConfigFile::Load(path));
+  file.Read("data_dir", &config.server.data_dir);
+  file.Read("listen", &config.server.listen);
+  file.Read("metrics", &config.server.metrics);
+  ReadMillis(file, "heartbeat_ms", &config.server.heartbeat, 10, 60'000);
+  ReadMillis(file, "lease_ms", &config.server.lease, 100, 600'000);
+  ReadMillis(file, "session_renew_ms", &config.server.session_renew, 100, 600'000);
+  ReadMillis(file, "session_lease_ms", &config.server.session_lease, 500, 3'600'000);
+  file.Read("log.file", &config.log.file);
+  file.Read("log.level", &config.log.level);
+  RETURN_IF_ERROR(file.Finish());
+  RETURN_IF_ERROR(Validate(config, path));
+  return config;
+}
+
+// Signals to wait for are blocked in every thread, so that only sigwait takes them.
+sigset_t BlockSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  return signals;
+}
+
+int Fail(const Status& status) {
+  std::cerr << "sheaf-meta: error: " << status.message() << std::endl;
+  return status.code() == Code::kUsage ? kExitUsage : kExitFailed;
+}
+
+int Run(const std::string& config_path) {
+  Result<Config> config = LoadConfig(config_path);
+  if (!config.ok()) return Fail(config.status());
+  if (Status status = InitLog(config->log); !status.ok()) return Fail(status);
+  const sigset_t signals = BlockSignals();
+  Result<std::unique_ptr<MetaServer>> server = MetaServer::Start(config->server);
+  if (!server.ok()) return Fail(server.status());
+  FlushLog();
+  int signal = 0;
+  sigwait(&signals, &signal);
+  LogInfo("stopping on signal {}", signal);
+  server->reset();
+  LogInfo("stopped");
+  FlushLog();
+  return 0;
+}
+
+}  // namespace
+}  // namespace sheaf::meta
+
+int main(int argc, char** argv) {
+  CLI::App app("Sheaf's metadata service and cluster manager; runs in the foreground");
+  std::string config;
+  app.add_option("--config", config, "Configuration file (TOML)")->required()->type_name("FILE");
+  app.set_version_flag("--version", sheaf::VersionLine("sheaf-meta"));
+  app.footer(sheaf::meta::kConfigHelp);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    std::cerr << "sheaf-meta: error: " << error.what() << std::endl;
+    return sheaf::meta::kExitUsage;
+  }
+  return sheaf::meta::Run(config);
+}

@@ -1,0 +1,264 @@
+#include "meta/ops/executor.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <future>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "common/guarded.h"
+#include "common/log.h"
+#include "meta/ops/overlay.h"
+#include "meta/ops/result_log.h"
+#include "meta/ops/store_format.h"
+#include "meta/schema/keys.h"
+#include "meta/schema/values.h"
+
+namespace sheaf::meta {
+namespace {
+
+struct Request {
+  std::optional<RequestId> id;
+  Operation operation;
+  Executor::Done done;
+};
+
+struct Answer {
+  Executor::Done done;
+  Result<std::string> result;
+};
+
+// An answer that a retry must get again, rather than be executed again.
+bool IsFinal(const Result<std::string>& result) {
+  return result.ok() || result.status().retry() == Retry::kNever;
+}
+
+}  // namespace
+
+// Threads: Submit's callers touch queue_ and the counters; committed_ is set by the executor's
+// thread and read by any; the rest is the executor's thread's own.
+struct Executor::Impl {
+  Impl(KvStore& kv, const ExecutorOptions& wanted, ExecutorState last)
+      : store(kv), options(wanted), state(last) {
+    state.term = options.term;
+    Publish();
+    thread = std::thread([this] { Loop(); });
+  }
+
+  ~Impl() {
+    queue.Lock()->stopping = true;
+    wake.notify_one();
+    thread.join();
+  }
+
+  struct Queue {
+    std::deque<Request> waiting;
+    bool stopping = false;
+    bool idle = false;  // the thread sleeps and wants to be woken
+  };
+
+  void Submit(Request request);
+  void Loop();
+  bool TakeSome(std::vector<Request>& taken, bool wait);
+  void RunGroup(std::vector<Request>& first);
+  void Execute(Request& request);
+  Result<std::string> ExecuteOnce(OpContext& ctx, const Operation& operation);
+  Result<std::string> Call(OpContext& ctx, const Operation& operation);
+  void Commit();
+  void Publish();
+  void RefuseWaiting();
+  bool GroupIsFull() const {
+    return answers.size() >= options.max_group_operations ||
+           overlay.bytes() >= options.max_group_bytes;
+  }
+
+  KvStore& store;
+  const ExecutorOptions options;
+
+  Guarded<Queue> queue;
+  std::condition_variable wake;
+  Guarded<std::shared_ptr<const ReadView>> committed;
+
+  ExecutorState state;
+  Overlay overlay;
+  ResultLog results;
+  std::vector<Answer> answers;  // of the open group, in order of execution
+  int64_t last_now_ns = 0;
+
+  std::atomic<uint64_t> operations{0};
+  std::atomic<uint64_t> groups{0};
+  std::atomic<uint64_t> retries{0};
+  std::atomic<uint64_t> refused{0};
+  std::atomic<uint64_t> commit_failures{0};
+
+  std::thread thread;  // last: everything it uses is there before it starts
+};
+
+void Executor::Impl::Submit(Request request) {
+  Status refusal;
+  bool must_wake = false;
+  {
+    auto locked = queue.Lock();
+    if (locked->stopping) {
+      refusal = {Code::kUnavailable, "metadata service: stopping"};
+    } else if (locked->waiting.size() >= options.max_queue) {
+      refusal = {Code::kBusy, "metadata service: " + std::to_string(options.max_queue) +
+                                  " operations are waiting"};
+    } else {
+      locked->waiting.push_back(std::move(request));
+      must_wake = std::exchange(locked->idle, false);
+    }
+  }
+  if (must_wake) wake.notify_one();
+  if (refusal.ok()) return;
+  refused.fetch_add(1, std::memory_order_relaxed);
+  request.done(std::move(refusal));
+}
+
+void Executor::Impl::Loop() {
+  std::vector<Request> taken;
+  while (TakeSome(taken, /*wait=*/true)) RunGroup(taken);
+  RefuseWaiting();
+}
+
+// Moves what is waiting into `taken`, as much as one group may hold; waits for something where
+// `wait` says so. False when there is nothing: the executor stops, or nothing waits.
+bool Executor::Impl::TakeSome(std::vector<Request>& taken, bool wait) {
+  taken.clear();
+  auto locked = queue.Lock();
+  if (wait && locked->waiting.empty()) {
+    locked->idle = true;
+    // Bounded by the destructor, which sets `stopping`.
+    locked.Wait(wake, [&] { return locked->stopping || !locked->waiting.empty(); });
+    locked->idle = false;
+  }
+  if (locked->stopping) return false;
+  const size_t room =
+      options.max_group_operations - std::min(options.max_group_operations, answers.size());
+  const size_t count = std::min(room, locked->waiting.size());
+  const auto end = locked->waiting.begin() + static_cast<ptrdiff_t>(count);
+  std::move(locked->waiting.begin(), end, std::back_inserter(taken));
+  locked->waiting.erase(locked->waiting.begin(), end);
+  return !taken.empty();
+}
+
+void Executor::Impl::RunGroup(std::vector<Request>& taken) {
+  const Clock::Instant deadline = options.clock->Now() + options.max_group_time;
+  do {
+    for (Request& request : taken) {
+      if (GroupIsFull()) Commit();
+      Execute(request);
+    }
+  } while (!GroupIsFull() && options.clock->Now() < deadline && TakeSome(taken, /*wait=*/false));
+  Commit();
+}
+
+void Executor::Impl::Execute(Request& request) {
+  last_now_ns = std::max(last_now_ns, options.clock->WallNanos());
+  OpContext ctx(store, overlay, last_now_ns, request.id);
+  answers.push_back({std::move(request.done), ExecuteOnce(ctx, request.operation)});
+  operations.fetch_add(1, std::memory_order_relaxed);
+}
+
+// An answer from a stored result waits for the group's commit like any other: the result may be of
+// this very group.
+Result<std::string> Executor::Impl::ExecuteOnce(OpContext& ctx, const Operation& operation) {
+  if (!ctx.request()) return Call(ctx, operation);
+  ASSIGN_OR_RETURN(auto stored, results.Find(ctx, *ctx.request()));
+  if (stored) {
+    retries.fetch_add(1, std::memory_order_relaxed);
+    return *std::move(stored);
+  }
+  Result<std::string> result = Call(ctx, operation);
+  if (IsFinal(result)) results.Store(ctx, *ctx.request(), result);
+  return result;
+}
+
+Result<std::string> Executor::Impl::Call(OpContext& ctx, const Operation& operation) {
+  overlay.Begin();
+  Result<std::string> result = operation(ctx);
+  if (!result.ok()) overlay.Rollback();
+  return result;
+}
+
+// Durability: the synced write comes first, then the view that readers take, then the answers.
+void Executor::Impl::Commit() {
+  Status written;
+  if (!overlay.empty()) {
+    const std::string state_key = ExecutorStateKey();
+    const std::string state_value = EncodeExecutorState({state.term, state.index + 1});
+    std::vector<KvChange> batch = overlay.AsBatch();
+    batch.push_back({state_key, state_value});
+    written = store.Write(batch, /*sync=*/true);
+    if (written.ok()) {
+      ++state.index;
+      groups.fetch_add(1, std::memory_order_relaxed);
+      Publish();
+    } else {
+      LogError("commit metadata batch {}: {}", state.index + 1, written.ToString());
+      commit_failures.fetch_add(1, std::memory_order_relaxed);
+      results.Forget();
+    }
+    overlay.Clear();
+  }
+  for (Answer& answer : answers) {
+    answer.done(written.ok() ? std::move(answer.result) : written.With("commit"));
+  }
+  answers.clear();
+}
+
+void Executor::Impl::Publish() {
+  std::shared_ptr<const ReadView> view = store.Snapshot();
+  // The old view's last owner may be this swap: it is released after the lock.
+  std::swap(*committed.Lock(), view);
+}
+
+void Executor::Impl::RefuseWaiting() {
+  std::deque<Request> waiting;
+  waiting.swap(queue.Lock()->waiting);
+  for (Request& request : waiting) {
+    request.done(Status(Code::kUnavailable, "metadata service: stopping"));
+  }
+}
+
+Executor::Executor(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Executor::~Executor() = default;
+
+Result<std::unique_ptr<Executor>> Executor::Open(KvStore& store, const ExecutorOptions& options) {
+  ASSIGN_OR_RETURN(const ExecutorState last, PrepareStore(store, options));
+  return std::unique_ptr<Executor>(new Executor(std::make_unique<Impl>(store, options, last)));
+}
+
+void Executor::Submit(std::optional<RequestId> id, Operation operation, Done done) {
+  impl_->Submit({id, std::move(operation), std::move(done)});
+}
+
+Result<std::string> Executor::Run(std::optional<RequestId> id, Operation operation,
+                                  std::chrono::milliseconds timeout) {
+  // Shared: the answer may come after the caller gave up.
+  auto promise = std::make_shared<std::promise<Result<std::string>>>();
+  std::future<Result<std::string>> answer = promise->get_future();
+  Submit(id, std::move(operation),
+         [promise](Result<std::string> result) { promise->set_value(std::move(result)); });
+  if (answer.wait_for(timeout) != std::future_status::ready) {
+    return Status(Code::kDeadline, "metadata operation: no answer within " +
+                                       std::to_string(timeout.count()) + " ms");
+  }
+  return answer.get();
+}
+
+std::shared_ptr<const ReadView> Executor::Committed() const { return *impl_->committed.Lock(); }
+
+ExecutorStats Executor::Stats() const {
+  return {.operations = impl_->operations,
+          .groups = impl_->groups,
+          .retries = impl_->retries,
+          .refused = impl_->refused,
+          .commit_failures = impl_->commit_failures,
+          .queued = impl_->queue.Lock()->waiting.size()};
+}
+
+}  // namespace sheaf::meta

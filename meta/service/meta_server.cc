@@ -1,0 +1,167 @@
+#include "meta/service/meta_server.h"
+
+#include <algorithm>
+#include <functional>
+#include <utility>
+
+#include "common/log.h"
+#include "common/rpc.h"
+#include "common/transport/connection.h"
+#include "meta/cluster/chunk_trimmer.h"
+#include "meta/cluster/cluster_manager.h"
+#include "meta/cluster/cluster_store.h"
+#include "meta/cluster/reclaimer.h"
+#include "meta/cluster/sessions.h"
+#include "meta/cluster/truncations.h"
+#include "meta/cluster/worker_pool.h"
+#include "meta/kv/rocksdb_kv.h"
+#include "meta/ops/executor.h"
+#include "meta/service/cluster_service.h"
+#include "meta/service/meta_service.h"
+
+namespace sheaf::meta {
+
+// In the order things are made, and so torn down from the last to the first: background work
+// before the executor, the executor before the store. Calls and metrics reach into everything:
+// ~MetaServer ends them before the rest goes.
+struct MetaServer::Parts {
+  std::unique_ptr<Metrics> metrics;
+  std::unique_ptr<StateDir> state_dir;
+  std::unique_ptr<KvStore> store;
+  std::unique_ptr<Executor> executor;
+  std::unique_ptr<ExecutorClusterStore> cluster_store;
+  std::unique_ptr<ClusterManager> manager;
+  std::unique_ptr<Sessions> sessions;
+  std::unique_ptr<transport::ConnectionPool> connections;
+  std::unique_ptr<FramedChunkTrimmer> trimmer;
+  std::unique_ptr<Reclaimer> reclaimer;
+  std::unique_ptr<Truncations> truncations;
+  std::unique_ptr<WorkerPool> readers;
+  std::unique_ptr<MetaService> meta_service;
+  std::unique_ptr<ClusterService> cluster_service;
+  std::unique_ptr<RpcServer> server;
+
+  Status OpenStore(const MetaServerOptions& options, const Clock& clock);
+  Status StartCluster(const MetaServerOptions& options, const Clock& clock);
+  void StartBackground(const MetaServerOptions& options, const Clock& clock);
+  Status StartServices(const MetaServerOptions& options);
+  void AddMetrics();
+};
+
+Status MetaServer::Parts::OpenStore(const MetaServerOptions& options, const Clock& clock) {
+  ASSIGN_OR_RETURN(StateDir dir,
+                   StateDir::Open(options.data_dir, "meta", kStateFormat, /*create=*/true));
+  state_dir = std::make_unique<StateDir>(std::move(dir));
+  ASSIGN_OR_RETURN(store, OpenRocksDbKv(options.data_dir + "/db", RocksDbKvOptions()));
+  ExecutorOptions executor_options;
+  executor_options.clock = &clock;
+  ASSIGN_OR_RETURN(executor, Executor::Open(*store, executor_options));
+  return Status::Ok();
+}
+
+Status MetaServer::Parts::StartCluster(const MetaServerOptions& options, const Clock& clock) {
+  cluster_store = std::make_unique<ExecutorClusterStore>(*executor);
+  ClusterManagerOptions manager_options;
+  manager_options.leases = {.heartbeat = options.heartbeat, .lease = options.lease};
+  manager_options.cluster_uuid = state_dir->uuid();
+  ASSIGN_OR_RETURN(manager, ClusterManager::Open(*cluster_store, clock, manager_options));
+  SessionOptions session_options;
+  session_options.renew = options.session_renew;
+  session_options.lease = options.session_lease;
+  session_options.cluster_uuid = manager->Map()->cluster_uuid();
+  ASSIGN_OR_RETURN(sessions, Sessions::Load(*executor, clock, session_options));
+  return Status::Ok();
+}
+
+void MetaServer::Parts::StartBackground(const MetaServerOptions& options, const Clock& clock) {
+  connections = std::make_unique<transport::ConnectionPool>(transport::ConnectionPool::Options());
+  trimmer = std::make_unique<FramedChunkTrimmer>(*connections, [this] { return manager->Map(); });
+  ReclaimerOptions reclaimer_options;
+  reclaimer_options.interval = options.reclaim_interval;
+  reclaimer = std::make_unique<Reclaimer>(
+      *executor, *trimmer, clock,
+      [this](RemovalEpoch epoch, InodeId inode) { return sessions->MayReclaim(epoch, inode); },
+      reclaimer_options);
+  truncations = std::make_unique<Truncations>(*executor, *trimmer, TruncationOptions());
+  readers = std::make_unique<WorkerPool>(options.reader_threads, options.max_waiting_reads);
+}
+
+Status MetaServer::Parts::StartServices(const MetaServerOptions& options) {
+  auto space = [this] {
+    const ManagerState::Space total = manager->TotalSpace();
+    return SpaceTotals{
+        .total_bytes = total.total_bytes,
+        .free_bytes = total.total_bytes - std::min(total.used_bytes, total.total_bytes)};
+  };
+  meta_service = std::make_unique<MetaService>(
+      MetaService::Parts{*executor, *readers, *truncations, space, *metrics});
+  cluster_service = std::make_unique<ClusterService>(
+      ClusterService::Parts{*manager, *sessions, *executor, *readers, *metrics});
+  AddMetrics();
+  if (!options.metrics.empty()) RETURN_IF_ERROR(metrics->Serve(options.metrics));
+  ASSIGN_OR_RETURN(server,
+                   RpcServer::Start({.listen = options.listen,
+                                     .services = {meta_service.get(), cluster_service.get()}}));
+  cluster_service->SetAddress(server->address());
+  return Status::Ok();
+}
+
+void MetaServer::Parts::AddMetrics() {
+  auto add = [this](const char* name, const char* help, std::function<double()> value) {
+    metrics->AddCallback(name, help, {}, std::move(value));
+  };
+  add("sheaf_meta_executor_queue_length", "Mutations waiting for the executor",
+      [this] { return static_cast<double>(executor->Stats().queued); });
+  add("sheaf_meta_executor_operations", "Mutations executed since the start",
+      [this] { return static_cast<double>(executor->Stats().operations); });
+  add("sheaf_meta_executor_groups", "Groups committed since the start",
+      [this] { return static_cast<double>(executor->Stats().groups); });
+  add("sheaf_meta_executor_retries", "Mutations answered from a stored result since the start",
+      [this] { return static_cast<double>(executor->Stats().retries); });
+  add("sheaf_meta_executor_refused", "Mutations refused because the queue was full",
+      [this] { return static_cast<double>(executor->Stats().refused); });
+  add("sheaf_meta_executor_commit_failures", "Groups that the store refused",
+      [this] { return static_cast<double>(executor->Stats().commit_failures); });
+  add("sheaf_meta_reads_waiting", "Reads waiting for a thread",
+      [this] { return static_cast<double>(readers->Queued()); });
+  add("sheaf_meta_removal_backlog", "Entries of the removal queue at the last walk",
+      [this] { return static_cast<double>(reclaimer->backlog()); });
+  add("sheaf_meta_removals_reclaimed", "Removals whose chunks and rows are gone, since the start",
+      [this] { return static_cast<double>(reclaimer->reclaimed()); });
+  add("sheaf_meta_removal_failures", "Attempts to reclaim that failed, since the start",
+      [this] { return static_cast<double>(reclaimer->failures()); });
+  add("sheaf_meta_truncates_pending", "Files whose cut tail is not trimmed yet",
+      [this] { return static_cast<double>(truncations->pending()); });
+  add("sheaf_meta_sessions", "Live client sessions",
+      [this] { return static_cast<double>(sessions->Count()); });
+  add("sheaf_meta_map_version", "Version of the cluster map",
+      [this] { return static_cast<double>(manager->Map()->version()); });
+}
+
+Result<std::unique_ptr<MetaServer>> MetaServer::Start(const MetaServerOptions& options,
+                                                      const Clock& clock) {
+  auto parts = std::make_unique<Parts>();
+  parts->metrics = std::make_unique<Metrics>();
+  std::unique_ptr<MetaServer> server(new MetaServer(std::move(parts)));
+  RETURN_IF_ERROR(server->parts_->OpenStore(options, clock));
+  RETURN_IF_ERROR(server->parts_->StartCluster(options, clock));
+  server->parts_->StartBackground(options, clock);
+  RETURN_IF_ERROR(server->parts_->StartServices(options));
+  LogInfo("serving cluster {} on {}, data in {}", server->cluster_uuid(), server->address(),
+          options.data_dir);
+  return server;
+}
+
+MetaServer::MetaServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+MetaServer::~MetaServer() {
+  if (parts_->cluster_service != nullptr) parts_->cluster_service->EndWatches();
+  parts_->server.reset();   // every call is answered: nobody counts any more
+  parts_->metrics.reset();  // nobody asks any more
+}
+
+const std::string& MetaServer::address() const { return parts_->server->address(); }
+
+const std::string& MetaServer::cluster_uuid() const { return parts_->state_dir->uuid(); }
+
+}  // namespace sheaf::meta

@@ -1,0 +1,154 @@
+#include "meta/cluster/cluster_manager.h"
+
+#include <gtest/gtest.h>
+
+#include <future>
+
+#include "meta/ops/executor.h"
+#include "tests/support/eventually.h"
+#include "tests/support/fake_clock.h"
+#include "tests/support/memory_kv.h"
+
+namespace sheaf::meta {
+namespace {
+
+using sheaf::testing::Eventually;
+
+class ClusterManagerTest : public ::testing::Test {
+ protected:
+  ClusterManagerTest() {
+    options_.cluster_uuid = "the-cluster";
+    options_.tick = std::chrono::milliseconds(1);
+    auto executor = Executor::Open(kv_, ExecutorOptions());
+    CHECK(executor.ok(), executor.status().ToString());
+    executor_ = std::move(*executor);
+    store_ = std::make_unique<ExecutorClusterStore>(*executor_);
+    Restart();
+  }
+
+  void Restart() {
+    manager_.reset();
+    auto opened = ClusterManager::Open(*store_, clock_, options_);
+    CHECK(opened.ok(), opened.status().ToString());
+    manager_ = std::move(*opened);
+    clock_.Advance(options_.leases.surely_over() / 2);
+  }
+
+  static proto::RegisterNodeRequest NodeRequest(const std::string& uuid) {
+    proto::RegisterNodeRequest request;
+    request.set_uuid(uuid);
+    request.mutable_addresses()->set_framed("10.0.0.1:7710");
+    proto::TargetReport* target = request.add_targets();
+    target->set_uuid(uuid + "-disk");
+    target->set_state(proto::ONLINE);
+    return request;
+  }
+
+  std::future<Result<proto::RegisterNodeResponse>> StartRegister(const std::string& uuid) {
+    auto promise = std::make_shared<std::promise<Result<proto::RegisterNodeResponse>>>();
+    manager_->RegisterNode(NodeRequest(uuid),
+                           [promise](auto result) { promise->set_value(std::move(result)); });
+    return promise->get_future();
+  }
+  proto::RegisterNodeResponse Register(const std::string& uuid) {
+    auto result = StartRegister(uuid).get();
+    CHECK(result.ok(), result.status().ToString());
+    return *result;
+  }
+  Result<proto::CreateChainsResponse> CreateChains(uint32_t replicas) {
+    proto::CreateChainsRequest request;
+    request.set_replicas(replicas);
+    std::promise<Result<proto::CreateChainsResponse>> promise;
+    manager_->CreateChains(request, [&](auto result) { promise.set_value(std::move(result)); });
+    return promise.get_future().get();
+  }
+  Result<proto::HeartbeatResponse> Beat(uint32_t node, const std::string& uuid) {
+    proto::HeartbeatRequest request;
+    request.set_node_id(node);
+    request.set_uuid(uuid);
+    request.set_map_version(manager_->Map()->version());
+    proto::TargetReport* target = request.add_targets();
+    target->set_id(node);
+    target->set_state(proto::UP_TO_DATE);
+    return manager_->Heartbeat(request);
+  }
+
+  MemoryKv kv_;
+  FakeClock clock_;
+  ClusterManagerOptions options_;
+  std::unique_ptr<Executor> executor_;
+  std::unique_ptr<ExecutorClusterStore> store_;
+  std::unique_ptr<ClusterManager> manager_;
+};
+
+TEST_F(ClusterManagerTest, ARestartKeepsEverything) {
+  EXPECT_EQ(Register("a").node_id(), 1u);
+  EXPECT_EQ(Register("b").node_id(), 2u);
+  auto created = CreateChains(1);
+  ASSERT_TRUE(created.ok()) << created.status().ToString();
+  EXPECT_EQ(created->chains(), 16u);
+  const proto::ClusterMap before = *manager_->Map();
+  options_.cluster_uuid = "not used any more";
+  Restart();
+  EXPECT_EQ(manager_->Map()->SerializeAsString(), before.SerializeAsString());
+  EXPECT_EQ(manager_->Map()->cluster_uuid(), "the-cluster");
+  EXPECT_EQ(Register("b").node_id(), 2u);
+  EXPECT_EQ(Register("c").node_id(), 3u);
+  EXPECT_EQ(CreateChains(1)->table_version(), created->table_version());
+  EXPECT_EQ(CreateChains(2).status().code(), Code::kUnsupported);
+}
+
+TEST_F(ClusterManagerTest, ANodeDownIsDurableBeforeItIsTold) {
+  Register("a");
+  ASSERT_TRUE(CreateChains(1).ok());
+  std::promise<void> told;
+  const uint64_t watch = manager_->Watch([&](const ClusterManager::MapPtr& map) {
+    if (map->nodes(0).state() != proto::NODE_DOWN) return;
+    auto stored = store_->Load();
+    EXPECT_TRUE(stored.ok());
+    EXPECT_EQ(stored->version(), map->version());
+    EXPECT_EQ(stored->nodes(0).state(), proto::NODE_DOWN);
+    EXPECT_EQ(stored->chains(0).members(0).state(), proto::LAST_SERVING);
+    told.set_value();
+  });
+  clock_.Advance(options_.leases.surely_over());
+  told.get_future().get();
+  manager_->Unwatch(watch);
+  ASSERT_TRUE(Beat(1, "a").ok());
+  EXPECT_TRUE(Eventually([&] { return manager_->Map()->targets(0).state() == proto::SERVING; }));
+}
+
+TEST_F(ClusterManagerTest, HeartbeatsDoNotWaitForTheStore) {
+  Register("a");
+  kv_.HoldWrites();
+  auto pending = StartRegister("b");
+  kv_.AwaitHeldWrite();
+  auto beat = Beat(1, "a");
+  ASSERT_TRUE(beat.ok());
+  EXPECT_EQ(beat->lease_ms(), 2000u);
+  EXPECT_EQ(manager_->Map()->nodes_size(), 1) << "not told before it is durable";
+  kv_.Release();
+  EXPECT_EQ(pending.get()->node_id(), 2u);
+}
+
+TEST_F(ClusterManagerTest, AnUnwatchedWatcherIsNotCalled) {
+  int calls = 0;
+  const uint64_t watch = manager_->Watch([&](const ClusterManager::MapPtr&) { ++calls; });
+  Register("a");
+  manager_->Unwatch(watch);
+  const int before = calls;
+  EXPECT_GE(before, 1);
+  Register("b");
+  EXPECT_EQ(calls, before);
+}
+
+TEST_F(ClusterManagerTest, RefusesABadRegistration) {
+  proto::RegisterNodeRequest request = NodeRequest("a");
+  request.set_cluster_uuid("another");
+  std::promise<Status> promise;
+  manager_->RegisterNode(request, [&](auto result) { promise.set_value(result.status()); });
+  EXPECT_EQ(promise.get_future().get().code(), Code::kInvalid);
+}
+
+}  // namespace
+}  // namespace sheaf::meta
