@@ -31,6 +31,8 @@ class Engine {
     uint64_t slab_bytes = uint64_t{1} << 30;
     uint64_t capacity_bytes = 0;            // 0: what the file system has
     uint64_t index_cache_bytes = 64 << 20;  // chunk records kept in memory
+    // Kept free on the file system for the index, so that removal works on a full disk.
+    uint64_t index_reserve_bytes = 256 << 20;
     rocksdb::Env* env = nullptr;            // tests inject faults here; null: the default
   };
 

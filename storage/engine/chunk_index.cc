@@ -1,0 +1,268 @@
+#include "storage/engine/chunk_index.h"
+
+#include <rocksdb/cache.h>
+#include <rocksdb/db.h>
+#include <rocksdb/env.h>
+#include <rocksdb/filter_policy.h>
+#include <rocksdb/slice_transform.h>
+#include <rocksdb/table.h>
+
+#include <algorithm>
+
+#include "common/rocksdb_log.h"
+#include "storage/engine/chunk_format.h"
+
+namespace sheaf::storage {
+
+namespace {
+
+std::string_view ToView(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
+
+Status FromRocksDb(const rocksdb::Status& status, const std::string& what) {
+  if (status.ok()) return Status::Ok();
+  Code code = Code::kIo;
+  if (status.IsCorruption()) code = Code::kCorrupt;
+  if (status.IsNoSpace()) code = Code::kNoSpace;
+  return Status(code, what + ": " + status.ToString());
+}
+
+// Sized for under 100 MiB: three memtables of 16 MiB, 32 MiB of blocks, filters and index blocks.
+rocksdb::Options IndexOptions(rocksdb::Env* env) {
+  rocksdb::Options options;
+  if (env != nullptr) options.env = env;
+  options.create_if_missing = true;
+  options.write_buffer_size = 16 << 20;
+  options.max_write_buffer_number = 3;
+  options.max_total_wal_size = 64 << 20;
+  // Logs are not recycled: RocksDB 7.8 turns that off under point-in-time recovery.
+  options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+  options.max_background_jobs = 2;
+  options.max_open_files = 256;
+  options.info_log = MakeRocksDbLog("chunk index");
+  options.stats_dump_period_sec = 0;
+  options.stats_persist_period_sec = 0;
+  options.compression = rocksdb::kNoCompression;  // values are checksums
+  options.level_compaction_dynamic_level_bytes = true;
+  options.prefix_extractor.reset(rocksdb::NewFixedPrefixTransform(kChunkPrefixBytes));
+  options.memtable_prefix_bloom_size_ratio = 0.1;
+  rocksdb::BlockBasedTableOptions table;
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10, false));
+  table.block_cache = rocksdb::NewLRUCache(32 << 20);
+  table.cache_index_and_filter_blocks = true;
+  table.pin_l0_filter_and_index_blocks_in_cache = true;
+  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  return options;
+}
+
+Status Disagrees(const Engine::ChunkKey& key, const std::string& cause) {
+  return Status(Code::kCorrupt, "load chunk " + ToString(key.chain) + "/" + ToString(key.chunk) +
+                                    ": " + cause);
+}
+
+// Builds a record from its head, then its pages in key order.
+class RecordBuilder {
+ public:
+  RecordBuilder(const Engine::ChunkKey& key, const StoredHead& head)
+      : key_(key), left_(head.fields.stored_pages), record_(std::make_shared<ChunkRecord>()) {
+    record_->length = head.fields.length;
+    record_->chunk_size = uint32_t{1} << head.fields.chunk_size_log2;
+    record_->version = ChunkVersion(head.fields.version);
+    record_->chain_version = ChainVersion(head.fields.chain_version);
+    record_->checksum = head.fields.checksum;
+    record_->pages.resize(ChunkRecord::PagesFor(record_->length));
+    if (head.inline_page != nullptr) record_->pages[0] = head.inline_page;
+  }
+
+  Status AddPage(uint16_t number, std::string_view key, std::string_view value) {
+    if (number >= record_->pages.size() || left_ == 0) {
+      return Disagrees(key_, "page " + std::to_string(number) + " is not the head's");
+    }
+    ASSIGN_OR_RETURN(record_->pages[number], DecodePage(key, value));
+    --left_;
+    return Status::Ok();
+  }
+
+  Result<RecordRef> Finish() {
+    if (left_ != 0) return Disagrees(key_, std::to_string(left_) + " pages are missing");
+    RETURN_IF_ERROR(CheckTail());
+    if (record_->ComputeChecksum() != record_->checksum) {
+      return Disagrees(key_, "the pages are not the head's (checksum mismatch)");
+    }
+    return RecordRef(std::move(record_));
+  }
+
+ private:
+  // Invariant 2 of ChunkRecord.
+  Status CheckTail() const {
+    const uint32_t blocks = (record_->length + kBlockBytes - 1) / kBlockBytes;
+    const auto pages = static_cast<uint32_t>(record_->pages.size());
+    for (uint32_t block = blocks; block < pages * kBlocksPerPage; ++block) {
+      if (record_->BlockAt(block) != kNoBlock) return Disagrees(key_, "a block past the length");
+    }
+    return Status::Ok();
+  }
+
+  const Engine::ChunkKey key_;
+  uint32_t left_;
+  std::shared_ptr<ChunkRecord> record_;
+};
+
+Engine::ChunkState StateOf(const DiskHead& head) {
+  return {head.length, ChunkVersion(head.version), ChainVersion(head.chain_version),
+          head.checksum};
+}
+
+// Puts and deletes that take the index from `before` to `after`.
+void AppendChange(const ChunkIndex::Change& change, rocksdb::WriteBatch& batch) {
+  const auto stored = [](const RecordRef& record, size_t page) -> const ChunkPage* {
+    if (record == nullptr || KeepsPageInline(*record) || page >= record->pages.size()) {
+      return nullptr;
+    }
+    return record->pages[page].get();
+  };
+  const size_t pages = std::max(change.before != nullptr ? change.before->pages.size() : 0,
+                                change.after != nullptr ? change.after->pages.size() : 0);
+  for (size_t page = 0; page < pages; ++page) {
+    const ChunkPage* was = stored(change.before, page);
+    const ChunkPage* is = stored(change.after, page);
+    if (was == is) continue;
+    const std::string key = PageKey(change.key, static_cast<uint16_t>(page));
+    if (is != nullptr) {
+      batch.Put(key, EncodePage(key, *is));
+    } else {
+      batch.Delete(key);
+    }
+  }
+  if (change.before == change.after) return;
+  const std::string key = HeadKey(change.key);
+  if (change.after != nullptr) {
+    batch.Put(key, EncodeHead(key, *change.after));
+  } else {
+    batch.Delete(key);
+  }
+}
+
+}  // namespace
+
+ChunkIndex::ChunkIndex(std::unique_ptr<rocksdb::DB> db) : db_(std::move(db)) {}
+ChunkIndex::~ChunkIndex() = default;
+ChunkIndex::View::~View() { db_.ReleaseSnapshot(snapshot_); }
+
+Result<std::unique_ptr<ChunkIndex>> ChunkIndex::Open(const std::string& path, rocksdb::Env* env) {
+  rocksdb::DB* db = nullptr;
+  const auto status = rocksdb::DB::Open(IndexOptions(env), path, &db);
+  if (!status.ok()) return FromRocksDb(status, "open chunk index " + path);
+  return std::unique_ptr<ChunkIndex>(new ChunkIndex(std::unique_ptr<rocksdb::DB>(db)));
+}
+
+Result<uint64_t> ChunkIndex::OpenTarget(uint64_t slab_bytes) {
+  std::string value;
+  auto status = db_->Get({}, TargetKey(), &value);
+  if (status.ok()) return DecodeTarget(value);
+  if (!status.IsNotFound()) return FromRocksDb(status, "read target record");
+  rocksdb::WriteOptions synced;
+  synced.sync = true;
+  RETURN_IF_ERROR(
+      FromRocksDb(db_->Put(synced, TargetKey(), EncodeTarget(slab_bytes)), "write target record"));
+  return slab_bytes;
+}
+
+Result<RecordRef> ChunkIndex::Load(const Engine::ChunkKey& key) {
+  const std::string head_key = HeadKey(key);
+  std::string value;
+  auto status = db_->Get({}, head_key, &value);
+  if (status.IsNotFound()) return RecordRef();
+  if (!status.ok()) return FromRocksDb(status, "load chunk " + ToString(key.chunk));
+  ASSIGN_OR_RETURN(const StoredHead head, DecodeHead(head_key, value));
+  RecordBuilder builder(key, head);
+  if (head.fields.stored_pages > 0) {
+    rocksdb::ReadOptions options;
+    options.prefix_same_as_start = true;
+    std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options));
+    for (it->Seek(PageKey(key, 0)); it->Valid(); it->Next()) {
+      ASSIGN_OR_RETURN(const IndexKey decoded, DecodeIndexKey(ToView(it->key())));
+      if (decoded.chunk != key || decoded.kind != KeyKind::kPage) break;
+      RETURN_IF_ERROR(builder.AddPage(decoded.page, ToView(it->key()), ToView(it->value())));
+    }
+    RETURN_IF_ERROR(FromRocksDb(it->status(), "load chunk " + ToString(key.chunk)));
+  }
+  return builder.Finish();
+}
+
+Status ChunkIndex::Commit(std::span<const Change> changes) {
+  rocksdb::WriteBatch batch;
+  for (const Change& change : changes) AppendChange(change, batch);
+  if (batch.Count() == 0) return Status::Ok();
+  rocksdb::WriteOptions options;
+  options.sync = true;
+  return FromRocksDb(db_->Write(options, &batch), "commit chunk index");
+}
+
+Result<std::vector<Engine::ListedChunk>> ChunkIndex::List(ChainId chain,
+                                                          std::optional<ChunkId> after,
+                                                          std::optional<DataId> only,
+                                                          uint32_t limit) {
+  rocksdb::ReadOptions options;
+  options.total_order_seek = true;
+  std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options));
+  ChunkId first{only.value_or(DataId(0)), 0};
+  std::string start = ChunkPrefix({chain, first});
+  if (after.has_value()) start = std::max(start, AfterChunkKey({chain, *after}));
+  std::vector<Engine::ListedChunk> chunks;
+  it->Seek(start);
+  while (it->Valid() && chunks.size() < limit) {
+    ASSIGN_OR_RETURN(const IndexKey key, DecodeIndexKey(ToView(it->key())));
+    if (key.chunk.chain != chain || (only.has_value() && key.chunk.chunk.data_id != *only)) break;
+    if (key.kind == KeyKind::kHead) {
+      ASSIGN_OR_RETURN(const StoredHead head, DecodeHead(ToView(it->key()), ToView(it->value())));
+      chunks.push_back({key.chunk, StateOf(head.fields)});
+      if (head.fields.stored_pages > 8) {  // fewer are stepped over faster
+        it->Seek(AfterChunkKey(key.chunk));
+        continue;
+      }
+    }
+    it->Next();
+  }
+  RETURN_IF_ERROR(FromRocksDb(it->status(), "list chunks of chain " + ToString(chain)));
+  return chunks;
+}
+
+std::unique_ptr<ChunkIndex::View> ChunkIndex::Snapshot() {
+  return std::make_unique<View>(*db_, db_->GetSnapshot());
+}
+
+Status ChunkIndex::ForEach(const View& view, const Visit& visit) {
+  rocksdb::ReadOptions options;
+  options.total_order_seek = true;
+  options.snapshot = view.get();
+  options.fill_cache = false;
+  options.readahead_size = 1 << 20;
+  std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options));
+  std::optional<RecordBuilder> builder;
+  Engine::ChunkKey current;
+  const auto finish = [&]() -> Status {
+    if (!builder.has_value()) return Status::Ok();
+    ASSIGN_OR_RETURN(const RecordRef record, builder->Finish());
+    builder.reset();
+    return visit(current, *record);
+  };
+  it->SeekToFirst();
+  if (it->Valid() && ToView(it->key()) == TargetKey()) it->Next();
+  for (; it->Valid(); it->Next()) {
+    ASSIGN_OR_RETURN(const IndexKey key, DecodeIndexKey(ToView(it->key())));
+    if (key.kind == KeyKind::kHead) {
+      RETURN_IF_ERROR(finish());
+      ASSIGN_OR_RETURN(const StoredHead head, DecodeHead(ToView(it->key()), ToView(it->value())));
+      current = key.chunk;
+      builder.emplace(current, head);
+    } else if (builder.has_value() && key.chunk == current) {
+      RETURN_IF_ERROR(builder->AddPage(key.page, ToView(it->key()), ToView(it->value())));
+    } else {
+      return Disagrees(key.chunk, "a page without a head");
+    }
+  }
+  RETURN_IF_ERROR(FromRocksDb(it->status(), "scan chunk index"));
+  return finish();
+}
+
+}  // namespace sheaf::storage

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "storage/engine/chunk_record.h"
+#include "storage/engine/engine.h"
+
+namespace rocksdb {
+class DB;
+class Iterator;
+class Snapshot;
+class WriteBatch;
+}  // namespace rocksdb
+
+namespace sheaf::storage {
+
+// The chunk records of one target in RocksDB (chunk_format.h says how). Every call blocks: engine
+// threads only. Thread-safe; but Load of a chunk must not run beside a Commit of it (the chunk
+// table sees to that), since a record of several pages is read with several look-ups.
+class ChunkIndex {
+ public:
+  struct Change {
+    Engine::ChunkKey key;
+    RecordRef before;  // as the index has it; null: absent
+    RecordRef after;   // null: removed
+  };
+
+  static Result<std::unique_ptr<ChunkIndex>> Open(const std::string& path, rocksdb::Env* env);
+  ~ChunkIndex();
+
+  // The slab size of the target; written with `slab_bytes`, synced, when there is none yet.
+  Result<uint64_t> OpenTarget(uint64_t slab_bytes);
+
+  // Null when the chunk does not exist.
+  Result<RecordRef> Load(const Engine::ChunkKey& key);
+
+  // All changes or none, durable when it answers. Writes only the pages that differ.
+  Status Commit(std::span<const Change> changes);
+
+  Result<std::vector<Engine::ListedChunk>> List(ChainId chain, std::optional<ChunkId> after,
+                                                std::optional<DataId> only, uint32_t limit);
+
+  // Every record as of one moment, in key order; stops at the first error.
+  using Visit = std::function<Status(const Engine::ChunkKey&, const ChunkRecord&)>;
+  class View;
+  std::unique_ptr<View> Snapshot();
+  Status ForEach(const View& view, const Visit& visit);
+
+ private:
+  explicit ChunkIndex(std::unique_ptr<rocksdb::DB> db);
+
+  std::unique_ptr<rocksdb::DB> db_;
+};
+
+// A moment of the index that stays readable. REQUIRES: goes before the index.
+class ChunkIndex::View {
+ public:
+  View(rocksdb::DB& db, const rocksdb::Snapshot* snapshot) : db_(db), snapshot_(snapshot) {}
+  ~View();
+  View(const View&) = delete;
+  View& operator=(const View&) = delete;
+  const rocksdb::Snapshot* get() const { return snapshot_; }
+
+ private:
+  rocksdb::DB& db_;
+  const rocksdb::Snapshot* snapshot_;
+};
+
+}  // namespace sheaf::storage

@@ -1,0 +1,286 @@
+#include "storage/engine/engine_impl.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "storage/engine/payload_crc.h"
+#include "storage/engine/read_io.h"
+#include "storage/engine/write_io.h"
+
+namespace sheaf::storage {
+
+namespace {
+
+Status CheckChunkSize(const std::string& what, uint32_t chunk_size, uint64_t end) {
+  if (!std::has_single_bit(chunk_size) || chunk_size < kMinChunkBytes ||
+      chunk_size > kMaxChunkBytes) {
+    return Status(Code::kInvalid, what + ": chunk size " + std::to_string(chunk_size) +
+                                      " is not a power of two from 64 KiB to 64 MiB");
+  }
+  if (end > chunk_size) {
+    return Status(Code::kInvalid, what + ": past the chunk's end (" + std::to_string(end) + " > " +
+                                      std::to_string(chunk_size) + ")");
+  }
+  return Status::Ok();
+}
+
+}  // namespace
+
+EngineImpl::EngineImpl(const Options& options, std::unique_ptr<ChunkIndex> index,
+                       uint64_t slab_bytes)
+    : index_(std::move(index)),
+      workers_(kWorkers),
+      space_({options.slabs, slab_bytes, options.capacity_bytes, options.index_reserve_bytes},
+             workers_),
+      pins_([this](std::span<const BlockNumber> blocks) { space_.allocator().Release(blocks); }),
+      table_(options.index_cache_bytes) {}
+
+EngineImpl::~EngineImpl() {
+  {
+    std::unique_lock lock(idle_mutex_);
+    idle_.wait(lock, [this] { return calls_ == 0; });
+  }
+  workers_.Stop();
+  committer_.reset();
+}
+
+void EngineImpl::End(size_t calls) {
+  std::lock_guard lock(idle_mutex_);
+  calls_ -= calls;
+  if (calls_ == 0) idle_.notify_all();
+}
+
+void EngineImpl::PostAnswer(IoContext& io, std::function<void()> answer) {
+  io.Post(std::move(answer));
+  End(1);
+}
+
+void EngineImpl::Read(IoContext& io, const ChunkKey& key, uint32_t offset, uint32_t length,
+                      ReadDone done) {
+  Begin();
+  auto pin = std::make_shared<ReadPins::Pin>(pins_.Hold());
+  auto answer = [this, done = std::move(done)](Result<ReadAnswer> result) {
+    End(1);  // first: `done` may be the last that its owner waits for
+    done(std::move(result));
+  };
+  auto start = [this, &io, key, offset, length, pin, answer](Result<RecordRef> record) {
+    if (!record.ok()) {
+      answer(record.status());
+      return;
+    }
+    std::make_shared<ReadIo>(space_, io, key, std::move(*record), std::move(*pin), answer)
+        ->Start(offset, length);
+  };
+  Result<RecordRef> record = RecordRef();
+  {
+    auto table = table_.Lock();
+    SlotRef slot = table->FindOrAdd(key);
+    if (!slot->loaded) {
+      Status loading = slot->waiters.size() < ChunkSlot::kMaxWaiters
+                           ? StartLoad(slot)
+                           : Status(Code::kBusy, "read chunk " + ToString(key) + ": too many wait");
+      if (loading.ok()) {
+        slot->waiters.push_back([&io, start](Result<RecordRef> loaded) {
+          io.Post([start, loaded = std::move(loaded)] { start(loaded); });
+        });
+        return;
+      }
+      record = loading;
+    } else {
+      record = slot->committed;
+    }
+  }
+  if (record.ok()) {
+    start(std::move(record));
+  } else {
+    io.Post([answer, record] { answer(record.status()); });
+  }
+}
+
+void EngineImpl::Write(IoContext& io, WriteArgs args, StateDone done) {
+  Begin();
+  auto op = std::make_shared<ChunkOp>();
+  op->io = &io;
+  op->done = std::move(done);
+  op->args = std::move(args);
+  const std::string what = "write chunk " + ToString(op->key());
+  Status status = CheckChunkSize(what, op->args.chunk_size,
+                                 uint64_t{op->args.offset} + op->args.bytes.size());
+  if (status.ok() && op->args.bytes.empty()) status = Status(Code::kInvalid, what + ": no bytes");
+  if (status.ok()) {
+    PayloadCrcs crcs = ComputePayloadCrcs(op->args.offset, op->args.bytes);
+    if (crcs.total != op->args.crc32c) {
+      status = Status(Code::kCorrupt, what + ": the payload is not what its checksum says");
+    }
+    op->unit_crcs = std::move(crcs.units);
+  }
+  if (!status.ok()) {
+    Reject(op, status);
+    return;
+  }
+  Submit(std::move(op));
+}
+
+void EngineImpl::Truncate(IoContext& io, const ChunkKey& key, uint32_t length, uint32_t chunk_size,
+                          bool extend, ChainVersion chain_version, StateDone done) {
+  Begin();
+  auto op = std::make_shared<ChunkOp>();
+  op->kind = ChunkOp::Kind::kTruncate;
+  op->io = &io;
+  op->done = std::move(done);
+  op->args.key = key;
+  op->args.chunk_size = chunk_size;
+  op->args.chain_version = chain_version;
+  op->length = length;
+  op->extend = extend;
+  const Status status = CheckChunkSize("truncate chunk " + ToString(key), chunk_size, length);
+  if (!status.ok()) {
+    Reject(op, status);
+    return;
+  }
+  Submit(std::move(op));
+}
+
+void EngineImpl::Reject(const OpRef& op, const Status& status) {
+  PostAnswer(*op->io, [op, status] { op->done(status); });
+}
+
+void EngineImpl::Submit(OpRef op) {
+  Status status = committer_->Health();
+  if (!status.ok()) {
+    Reject(op, status.With("the target is out of service"));
+    return;
+  }
+  std::vector<OpRef> runnable;
+  {
+    auto table = table_.Lock();
+    SlotRef slot = table->FindOrAdd(op->key());
+    if (slot->queue.size() >= ChunkSlot::kMaxQueued) {
+      status = Status(Code::kBusy, "change chunk " + ToString(op->key()) + ": its queue is full");
+    } else if (!slot->loaded) {
+      status = StartLoad(slot);
+    }
+    if (status.ok()) {
+      slot->queue.push_back(op);
+      runnable = slot->TakeRunnable();
+    }
+    table->Settle(*slot);
+  }
+  if (!status.ok()) {
+    Reject(op, status);
+    return;
+  }
+  RunOps(std::move(runnable), op->io);
+}
+
+void EngineImpl::RunOps(std::vector<OpRef> ops, IoContext* current) {
+  for (OpRef& op : ops) {
+    if (op->io == current) {
+      RunOp(std::move(op));
+    } else {
+      IoContext* io = op->io;
+      io->Post([this, op = std::move(op)] { RunOp(op); });
+    }
+  }
+}
+
+void EngineImpl::RunOp(OpRef op) {
+  std::make_shared<WriteIo>(space_, op, [this, op] { OpFinished(op); })->Start();
+}
+
+void EngineImpl::OpFinished(const OpRef& op) {
+  Begin();  // the op may be answered by the committer before this returns
+  if (!op->status.ok()) {
+    if (op->write_failed) committer_->Fail(op->status);
+    space_.allocator().Abandon(op->blocks);
+  }
+  std::vector<OpRef> runnable;
+  {
+    auto table = table_.Lock();
+    SlotRef slot = table->FindOrAdd(op->key());
+    if (op->status.ok()) {
+      op->finished = true;
+    } else {
+      std::erase(slot->queue, op);
+    }
+    while (!slot->queue.empty() && slot->queue.front()->finished) {
+      Stage(slot, slot->queue.front());
+      slot->queue.pop_front();
+    }
+    runnable = slot->TakeRunnable();
+    table->Settle(*slot);
+  }
+  RunOps(std::move(runnable), op->io);
+  if (!op->status.ok()) Reject(op, op->status);
+  End(1);
+}
+
+// Under the table's lock, which keeps the committer's queue in the order of the chunk's.
+void EngineImpl::Stage(const SlotRef& slot, const OpRef& op) {
+  Committer::Item item;
+  item.slot = slot;
+  item.io = op->io;
+  if (op->no_change) {
+    item.after = slot->staged;
+  } else if (op->kind == ChunkOp::Kind::kRemove) {
+    AppendBlocks(*slot->staged, item.dropped);
+  } else {
+    RecordChange change;
+    const uint32_t old_length = slot->staged != nullptr ? slot->staged->length : 0;
+    change.chunk_size = op->args.chunk_size;
+    change.chain_version = op->args.chain_version;
+    change.length = op->kind == ChunkOp::Kind::kTruncate ? op->length
+                                                         : std::max(old_length, op->end());
+    change.blocks = std::move(op->updates);
+    item.after = NextRecord(slot->staged.get(), change, item.dropped);
+    for (BlockNumber block : op->blocks) {
+      const uint32_t slab = block / space_.allocator().blocks_per_slab();
+      if (item.slabs.empty() || item.slabs.back() != slab) item.slabs.push_back(slab);
+    }
+    item.added = std::move(op->blocks);
+  }
+  slot->staged = item.after;
+  ++slot->commits_in_flight;
+  item.done = [op, state = StateOf(item.after.get())](const Status& status) {
+    if (status.ok()) {
+      op->done(state);
+    } else {
+      op->done(status);
+    }
+  };
+  committer_->Add(std::move(item));
+}
+
+Status EngineImpl::StartLoad(const SlotRef& slot) {
+  if (slot->loading) return Status::Ok();
+  if (!workers_.Submit([this, slot] { Load(slot); })) {
+    return Status(Code::kBusy, "load chunk " + ToString(slot->key) + ": too much work is queued");
+  }
+  slot->loading = true;
+  return Status::Ok();
+}
+
+void EngineImpl::Load(const SlotRef& slot) {
+  auto record = index_->Load(slot->key);
+  std::vector<ChunkSlot::Waiter> waiters;
+  std::vector<OpRef> runnable;
+  std::deque<OpRef> failed;
+  {
+    auto table = table_.Lock();
+    slot->loading = false;
+    waiters.swap(slot->waiters);
+    if (record.ok()) {
+      slot->loaded = true;
+      slot->committed = slot->staged = *record;
+      runnable = slot->TakeRunnable();
+    } else {
+      failed.swap(slot->queue);
+    }
+    table->Settle(*slot);
+  }
+  for (const auto& waiter : waiters) waiter(record);
+  for (const OpRef& op : failed) Reject(op, record.status());
+  RunOps(std::move(runnable), nullptr);
+}
+
+}  // namespace sheaf::storage

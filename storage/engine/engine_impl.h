@@ -1,0 +1,85 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/guarded.h"
+#include "storage/engine/chunk_index.h"
+#include "storage/engine/chunk_table.h"
+#include "storage/engine/committer.h"
+#include "storage/engine/engine.h"
+#include "storage/engine/read_pins.h"
+#include "storage/engine/slab_space.h"
+#include "storage/engine/worker_pool.h"
+
+namespace sheaf::storage {
+
+// Threads: the callers' I/O contexts (table look-ups, planning, checksums, transfers), one group
+// commit thread (syncs, index writes), two workers (index look-ups and scans, new slabs).
+//
+// Lock order: the committer's group mutex; the chunk table; the committer's queue, the read pins,
+// the allocator, the growth state, the slot table (none of these while holding another).
+//
+// Teardown: the destructor waits until every call is answered, so the contexts still run; then the
+// workers stop, the committer joins, and the members go in reverse order.
+class EngineImpl final : public Engine {
+ public:
+  static Result<std::unique_ptr<EngineImpl>> Open(const Options& options);
+  ~EngineImpl() override;
+
+  void Read(IoContext& io, const ChunkKey& key, uint32_t offset, uint32_t length,
+            ReadDone done) override;
+  void Write(IoContext& io, WriteArgs args, StateDone done) override;
+  void Truncate(IoContext& io, const ChunkKey& key, uint32_t length, uint32_t chunk_size,
+                bool extend, ChainVersion chain_version, StateDone done) override;
+  void Remove(IoContext& io, ChainId chain, DataId data_id, uint32_t first_index, uint32_t limit,
+              RemoveDone done) override;
+  void List(IoContext& io, ChainId chain, std::optional<ChunkId> after, std::optional<DataId> only,
+            uint32_t limit, ListDone done) override;
+  Space GetSpace() const override;
+  Status Health() const override;
+  Status Check() override;
+
+ private:
+  static constexpr int kWorkers = 2;
+  static constexpr uint32_t kMaxRemoved = 1024;  // chunks of one Remove
+  static constexpr uint32_t kMaxListed = 10000;  // chunks of one List
+
+  EngineImpl(const Options& options, std::unique_ptr<ChunkIndex> index, uint64_t slab_bytes);
+  Status RebuildAllocator();
+
+  // A change on its way through its chunk's queue; see ChunkOp.
+  void Submit(OpRef op);
+  void RunOps(std::vector<OpRef> ops, IoContext* current);
+  void RunOp(OpRef op);
+  void OpFinished(const OpRef& op);
+  void Stage(const SlotRef& slot, const OpRef& op);
+  void Reject(const OpRef& op, const Status& status);
+
+  // Looks the record up on a worker. Under the table's lock.
+  Status StartLoad(const SlotRef& slot);
+  void Load(const SlotRef& slot);
+
+  struct Removal;
+  void RemoveListed(const std::shared_ptr<Removal>& removal, const std::vector<ListedChunk>& chunks);
+
+  void Begin() { ++calls_; }
+  void End(size_t calls);
+  // Posts `answer` to `io` and ends a call.
+  void PostAnswer(IoContext& io, std::function<void()> answer);
+
+  std::unique_ptr<ChunkIndex> index_;
+  mutable WorkerPool workers_;
+  mutable SlabSpace space_;
+  ReadPins pins_;
+  Guarded<ChunkTable> table_;
+  std::atomic<uint64_t> calls_{0};  // begun and not yet answered
+  std::mutex idle_mutex_;
+  std::condition_variable idle_;
+  std::unique_ptr<Committer> committer_;
+};
+
+}  // namespace sheaf::storage

@@ -1,0 +1,25 @@
+#pragma once
+
+#include "storage/service/data_handler.h"
+#include "storage/service/echo_handler.h"
+#include "storage/service/request.h"
+
+namespace sheaf::storage {
+
+// The framed plane's adapter: decodes a frame's message, calls the data handler, encodes.
+class DataFrames : public FramedHandler {
+ public:
+  explicit DataFrames(DataHandler& data) : data_(data), echo_(data.max_payload()) {}
+  void Handle(ServiceContext& context, FramedRequest request,
+              std::shared_ptr<FramedCall> call) override;
+
+ private:
+  void Read(ServiceContext& context, const FramedRequest& request,
+            std::shared_ptr<FramedCall> call);
+  void Write(ServiceContext& context, FramedRequest request, std::shared_ptr<FramedCall> call);
+
+  DataHandler& data_;
+  EchoHandler echo_;
+};
+
+}  // namespace sheaf::storage

@@ -1,0 +1,197 @@
+#include "storage/service/data_handler.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "common/buffer.h"
+#include "storage/service/data_checks.h"
+
+namespace sheaf::storage {
+namespace {
+
+AdmissionRequest AdmissionFor(const proto::DataContext& context, Access access) {
+  return {ChainId(context.chain_id()), ChainVersion(context.chain_version()),
+          Incarnation(context.incarnation()), access};
+}
+
+ChunkId ChunkFrom(const proto::ChunkId& chunk) { return {DataId(chunk.data_id()), chunk.index()}; }
+
+// What the engine takes for a read: whole blocks around the range.
+size_t RoomForRead(uint32_t length) { return length == 0 ? 0 : length + 2 * kDirectAlignment; }
+
+proto::ChunkInfo InfoFrom(const Engine::ListedChunk& listed) {
+  proto::ChunkInfo info;
+  info.mutable_chunk()->set_data_id(listed.key.chunk.data_id.value());
+  info.mutable_chunk()->set_index(listed.key.chunk.index);
+  info.set_length(listed.state.length);
+  info.set_version(listed.state.version.value());
+  info.set_chain_version(listed.state.chain_version.value());
+  info.set_checksum(listed.state.checksum);
+  return info;
+}
+
+}  // namespace
+
+void DataHandler::Read(ServiceContext& context, const proto::ReadChunkRequest& request,
+                       StillWanted wanted, Done<ReadReply> done) {
+  if (Status status = CheckRead(request, options_.max_payload); !status.ok())
+    return done(std::move(status));
+  const AdmissionRequest admission = AdmissionFor(request.ctx(), Access::kRead);
+  const ChunkId chunk = ChunkFrom(request.chunk());
+  const uint32_t offset = request.offset();
+  const uint32_t length = request.length();
+  const size_t room = RoomForRead(length);
+  if (room == 0 || context.HasRoom(room))
+    return StartRead(context.io(), admission, chunk, offset, length, std::move(done));
+  context.WhenRoom(room, [this, &context, admission, chunk, offset, length,
+                          wanted = std::move(wanted), done = std::move(done)](Status status) {
+    if (status.ok() && wanted) status = wanted();
+    if (!status.ok()) return done(std::move(status));
+    StartRead(context.io(), admission, chunk, offset, length, done);
+  });
+}
+
+void DataHandler::StartRead(IoContext& io, const AdmissionRequest& admission, ChunkId chunk,
+                            uint32_t offset, uint32_t length, Done<ReadReply> done) {
+  auto admitted = replicas_.Find(admission);
+  if (!admitted.ok()) return done(admitted.status());
+  admitted->replica->Read(
+      io, chunk, offset, length,
+      [this, admission, done = std::move(done)](Result<Engine::ReadAnswer> answer) {
+        if (!answer.ok()) return done(answer.status());
+        if (Status status = replicas_.StillAdmits(admission); !status.ok())
+          return done(std::move(status));
+        ReadReply reply;
+        reply.meta.set_chunk_length(answer->state.length);
+        reply.meta.set_version(answer->state.version.value());
+        reply.meta.set_crc32c(answer->crc32c);
+        reply.buffer = std::move(answer->buffer);
+        reply.bytes = answer->bytes;
+        done(std::move(reply));
+      });
+}
+
+void DataHandler::Write(ServiceContext& context, const proto::WriteChunkRequest& request,
+                        Payload payload, Done<proto::WriteChunkResponse> done) {
+  if (Status status = CheckWrite(request, payload.bytes.size(), options_.max_payload); !status.ok())
+    return done(std::move(status));
+  const AdmissionRequest admission = AdmissionFor(request.ctx(), Access::kMutate);
+  auto admitted = replicas_.Find(admission);
+  if (!admitted.ok()) return done(admitted.status());
+
+  Engine::WriteArgs args;
+  args.key.chunk = ChunkFrom(request.chunk());
+  args.offset = request.offset();
+  args.chunk_size = request.chunk_size();
+  args.crc32c = request.crc32c();
+  args.chain_version = admitted->chain_version;
+  args.buffer = std::move(payload.buffer);
+  args.bytes = payload.bytes;
+  admitted->replica->Write(
+      context.io(), std::move(args),
+      [this, admission, done = std::move(done)](Result<Engine::ChunkState> state) {
+        if (!state.ok()) return done(state.status());
+        // Durable here, but a chain that has moved on does not know of it: the client writes again.
+        if (Status status = replicas_.StillAdmits(admission); !status.ok())
+          return done(std::move(status));
+        proto::WriteChunkResponse response;
+        response.set_version(state->version.value());
+        response.set_chunk_length(state->length);
+        done(std::move(response));
+      });
+}
+
+void DataHandler::Truncate(ServiceContext& context, const proto::TruncateChunkRequest& request,
+                           Done<proto::TruncateChunkResponse> done) {
+  if (Status status = CheckTruncate(request); !status.ok()) return done(std::move(status));
+  const AdmissionRequest admission = AdmissionFor(request.ctx(), Access::kMutate);
+  auto admitted = replicas_.Find(admission);
+  if (!admitted.ok()) return done(admitted.status());
+  const ChainReplica::TruncateArgs args{ChunkFrom(request.chunk()), request.length(),
+                                        request.chunk_size(), request.extend(),
+                                        admitted->chain_version};
+  admitted->replica->Truncate(
+      context.io(), args,
+      [this, admission, done = std::move(done)](Result<Engine::ChunkState> state) {
+        if (!state.ok()) return done(state.status());
+        if (Status status = replicas_.StillAdmits(admission); !status.ok())
+          return done(std::move(status));
+        proto::TruncateChunkResponse response;
+        response.set_version(state->version.value());
+        response.set_chunk_length(state->length);
+        done(std::move(response));
+      });
+}
+
+void DataHandler::Remove(ServiceContext& context, const proto::RemoveChunksRequest& request,
+                         Done<proto::RemoveChunksResponse> done) {
+  if (Status status = CheckRemove(request); !status.ok()) return done(std::move(status));
+  const AdmissionRequest admission = AdmissionFor(request.ctx(), Access::kMutate);
+  auto admitted = replicas_.Find(admission);
+  if (!admitted.ok()) return done(admitted.status());
+  const uint32_t limit =
+      request.limit() == 0 ? kMaxRemovals : std::min(request.limit(), kMaxRemovals);
+  admitted->replica->Remove(
+      context.io(), DataId(request.data_id()), request.first_index(), limit,
+      [this, admission, done = std::move(done)](Result<Engine::RemoveAnswer> answer) {
+        if (!answer.ok()) return done(answer.status());
+        if (Status status = replicas_.StillAdmits(admission); !status.ok())
+          return done(std::move(status));
+        proto::RemoveChunksResponse response;
+        response.set_removed(answer->removed);
+        response.set_more(answer->more);
+        done(std::move(response));
+      });
+}
+
+void DataHandler::List(ServiceContext& context, const proto::ListChunksRequest& request,
+                       Done<proto::ListChunksResponse> done) {
+  if (Status status = CheckList(request); !status.ok()) return done(std::move(status));
+  const AdmissionRequest admission = AdmissionFor(request.ctx(), Access::kRead);
+  auto admitted = replicas_.Find(admission);
+  if (!admitted.ok()) return done(admitted.status());
+  std::optional<ChunkId> after;
+  if (request.has_after()) after = ChunkFrom(request.after());
+  std::optional<DataId> only;
+  if (request.has_data_id()) only = DataId(request.data_id());
+  const bool in_range = request.limit() > 0 && request.limit() <= kMaxListed;
+  const uint32_t limit = in_range ? request.limit() : kDefaultListed;
+  admitted->replica->List(context.io(), after, only, limit,
+                          [this, admission, limit,
+                           done = std::move(done)](Result<std::vector<Engine::ListedChunk>> page) {
+                            if (!page.ok()) return done(page.status());
+                            if (Status status = replicas_.StillAdmits(admission); !status.ok())
+                              return done(std::move(status));
+                            proto::ListChunksResponse response;
+                            for (const Engine::ListedChunk& chunk : *page)
+                              *response.add_chunks() = InfoFrom(chunk);
+                            response.set_end(page->size() < limit);
+                            done(std::move(response));
+                          });
+}
+
+void DataHandler::Space(Done<proto::SpaceResponse> done) {
+  proto::SpaceResponse response;
+  for (size_t i = 0; i < replicas_.targets().size(); ++i) {
+    const Engine::Space space = replicas_.targets()[i].engine->GetSpace();
+    proto::TargetSpace* entry = response.add_targets();
+    entry->set_target_id(replicas_.TargetIdOf(i).value());
+    entry->set_used_bytes(space.used_bytes);
+    entry->set_total_bytes(space.total_bytes);
+  }
+  done(std::move(response));
+}
+
+void DataHandler::Health(Done<proto::HealthResponse> done) {
+  Status status = replicas_.Serving();
+  for (const ReplicaSet::LocalTarget& target : replicas_.targets())
+    if (status.ok()) status = target.engine->Health();
+  proto::HealthResponse response;
+  response.set_serving(status.ok());
+  response.set_reason(status.message());
+  response.set_map_version(replicas_.map_version().value());
+  done(std::move(response));
+}
+
+}  // namespace sheaf::storage

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+
+#include "common/status.h"
+#include "proto/data.pb.h"
+#include "storage/replica/replica_set.h"
+#include "storage/service/request.h"
+
+namespace sheaf::storage {
+
+// The data requests of both planes: checks what came off the wire, asks admission, calls the
+// chain's replica, checks again that the answer may leave.
+//
+// Thread safety: every call on a reactor's thread; `done` runs on the same one, possibly inside the
+// call. A message need only be valid during the call.
+class DataHandler {
+ public:
+  struct Options {
+    uint32_t max_payload = transport::kDefaultMaxPayload;
+  };
+  // Whether a request that waited is still wanted; may be empty.
+  using StillWanted = std::function<Status()>;
+  template <typename T>
+  using Done = std::function<void(Result<T>)>;
+
+  // `meta` without data: the bytes lie in `buffer`.
+  struct ReadReply {
+    proto::ReadChunkResponse meta;
+    BufferRef buffer;
+    std::span<const uint8_t> bytes;
+  };
+  struct Payload {
+    BufferRef buffer;
+    std::span<const uint8_t> bytes;
+  };
+
+  DataHandler(ReplicaSet& replicas, const Options& options)
+      : replicas_(replicas), options_(options) {}
+
+  void Read(ServiceContext& context, const proto::ReadChunkRequest& request, StillWanted wanted,
+            Done<ReadReply> done);
+  void Write(ServiceContext& context, const proto::WriteChunkRequest& request, Payload payload,
+             Done<proto::WriteChunkResponse> done);
+  void Truncate(ServiceContext& context, const proto::TruncateChunkRequest& request,
+                Done<proto::TruncateChunkResponse> done);
+  void Remove(ServiceContext& context, const proto::RemoveChunksRequest& request,
+              Done<proto::RemoveChunksResponse> done);
+  void List(ServiceContext& context, const proto::ListChunksRequest& request,
+            Done<proto::ListChunksResponse> done);
+  void Space(Done<proto::SpaceResponse> done);
+  void Health(Done<proto::HealthResponse> done);
+
+  uint32_t max_payload() const { return options_.max_payload; }
+
+ private:
+  void StartRead(IoContext& io, const AdmissionRequest& admission, ChunkId chunk, uint32_t offset,
+                 uint32_t length, Done<ReadReply> done);
+
+  ReplicaSet& replicas_;
+  const Options options_;
+};
+
+}  // namespace sheaf::storage

@@ -1,0 +1,114 @@
+#include "storage/service/reactor.h"
+
+#include <pthread.h>
+
+#include <future>
+#include <utility>
+
+#include "common/log.h"
+
+namespace sheaf::storage {
+
+Reactor::Reactor(const Options& options)
+    : options_(options),
+      rooms_(options.limits.waiting_for_room, options.limits.room_wait),
+      now_(options.clock->Now()),
+      last_tick_(now_) {}
+
+Result<std::unique_ptr<Reactor>> Reactor::Start(const Options& options) {
+  std::unique_ptr<Reactor> reactor(new Reactor(options));
+  std::promise<Status> started;
+  std::future<Status> ready = started.get_future();
+  reactor->thread_ = std::thread([self = reactor.get(), &started] {
+    self->Main([&started](Status status) { started.set_value(std::move(status)); });
+  });
+  RETURN_IF_ERROR(ready.get());
+  return reactor;
+}
+
+Reactor::~Reactor() {
+  if (disk_ != nullptr) Post([this] { stop_ = true; });
+  if (thread_.joinable()) thread_.join();
+}
+
+void Reactor::Main(std::function<void(Status)> started) {
+  ::pthread_setname_np(::pthread_self(), "reactor");
+  auto disk = DiskContext::Create(options_.disk);
+  if (!disk.ok()) return started(disk.status());
+  disk_ = std::move(disk).value();
+  pool_ = disk_->pool().shared_from_this();
+  registered_bytes_ = disk_->registered_bytes();
+  ring_mode_ = disk_->ring().mode();
+  started(Status::Ok());
+  while (!stop_) Turn();
+  CloseConnections();
+  rooms_.Clear();
+  dirty_.clear();
+  // Not reset(): what the ring still completes while it drains uses disk_.
+  disk_->Drain();
+}
+
+void Reactor::Turn() {
+  disk_->Wait(options_.limits.tick);
+  now_ = options_.clock->Now();  // one reading serves every request of the turn
+  disk_->Dispatch();
+  if (!rooms_.empty()) {
+    rooms_.Advance(now_, [this](size_t bytes) { return disk_->HasRoom(bytes); });
+    waiting_ = static_cast<uint32_t>(rooms_.size());
+  }
+  FlushDirty();
+  if (now_ - last_tick_ < options_.limits.tick) return;
+  last_tick_ = now_;
+  std::vector<std::shared_ptr<ServerConnection>> all;
+  for (auto& [raw, connection] : connections_) all.push_back(connection);
+  for (auto& connection : all) connection->CheckTimeLimits();
+}
+
+void Reactor::FlushDirty() {
+  for (auto& connection : std::exchange(dirty_, {})) connection->Flush();
+}
+
+void Reactor::AddConnection(UniqueFd socket) {
+  if (handler_ == nullptr) {
+    --options_.counts->connections;
+    return;
+  }
+  auto connection = std::make_shared<ServerConnection>(std::move(socket), *this);
+  connections_.emplace(connection.get(), connection);
+  connection->Start();
+}
+
+void Reactor::Forget(ServerConnection& connection) {
+  if (connections_.erase(&connection) > 0) --options_.counts->connections;
+}
+
+void Reactor::CloseConnections() {
+  while (!connections_.empty()) {
+    std::shared_ptr<ServerConnection> connection = connections_.begin()->second;
+    connection->Close("server stops");
+  }
+}
+
+void Reactor::WhenRoom(size_t bytes, std::function<void(Status)> go) {
+  if (rooms_.Add(bytes, now_, go)) {
+    waiting_ = static_cast<uint32_t>(rooms_.size());
+    return;
+  }
+  Post([go = std::move(go)] {
+    go({Code::kBusy, "buffers: all in use and too many requests wait for one"});
+  });
+}
+
+void Reactor::FlushLater(std::shared_ptr<ServerConnection> connection) {
+  dirty_.push_back(std::move(connection));
+}
+
+bool Reactor::BeginRequest() {
+  if (++options_.counts->requests <= options_.limits.requests_under_way) return true;
+  --options_.counts->requests;
+  return false;
+}
+
+void Reactor::EndRequest() { --options_.counts->requests; }
+
+}  // namespace sheaf::storage

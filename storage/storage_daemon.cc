@@ -1,0 +1,171 @@
+#include "storage/storage_daemon.h"
+
+#include <utility>
+
+#include "common/address.h"
+#include "common/log.h"
+#include "storage/disk/slab_file_set.h"
+
+namespace sheaf::storage {
+namespace {
+
+constexpr uint32_t kTargetFormat = 1;  // of the files beside the marker
+constexpr int kBacklog = 1024;
+constexpr std::chrono::seconds kStopWait{10};
+
+// What others reach a socket by: the address it is bound to, with the host to advertise.
+Result<std::string> Advertised(int fd, const Address& asked, const std::string& host) {
+  ASSIGN_OR_RETURN(Address bound, BoundAddress(fd, asked));
+  if (!host.empty()) bound.host = host;
+  return bound.ToString();
+}
+
+std::string WithHost(const std::string& address, const std::string& host) {
+  auto parsed = Address::Parse(address);
+  if (host.empty() || !parsed.ok()) return address;
+  parsed->host = host;
+  return parsed->ToString();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<StorageDaemon>> StorageDaemon::Start(const StorageConfig& config) {
+  std::unique_ptr<StorageDaemon> daemon(new StorageDaemon);
+  // What can be wrong with the machine first, while nothing has been touched.
+  RETURN_IF_ERROR(daemon->Listen(config));
+  RETURN_IF_ERROR(daemon->OpenTargets(config));
+  RETURN_IF_ERROR(daemon->StartReactors(config));
+  RETURN_IF_ERROR(daemon->OpenEngines(config));
+  daemon->AddMetrics();
+  RETURN_IF_ERROR(daemon->Serve(config));
+  daemon->LinkToManager(config);
+  return daemon;
+}
+
+StorageDaemon::~StorageDaemon() {
+  link_.reset();
+  grpc_server_.reset();
+  if (reactors_) {
+    const Status stopped = reactors_->StopServing(kStopWait);
+    if (!stopped.ok()) LogError("stop serving: {}", stopped.message());
+  }
+  metrics_.reset();  // its callbacks look at what goes now
+  engines_.clear();
+  reactors_.reset();
+}
+
+Status StorageDaemon::Listen(const StorageConfig& config) {
+  ASSIGN_OR_RETURN(const Address framed, Address::Parse(config.listen));
+  ASSIGN_OR_RETURN(UniqueFd socket, sheaf::Listen(framed, kBacklog));
+  ASSIGN_OR_RETURN(*addresses_.mutable_framed(),
+                   Advertised(socket.get(), framed, config.advertise));
+  listeners_.push_back(std::move(socket));
+  if (config.unix_path.empty()) return Status::Ok();
+  ASSIGN_OR_RETURN(const Address local, Address::Parse("unix:" + config.unix_path));
+  ASSIGN_OR_RETURN(UniqueFd unix_socket, sheaf::Listen(local, kBacklog));
+  listeners_.push_back(std::move(unix_socket));
+  addresses_.set_unix_path(config.unix_path);
+  addresses_.set_boot_id(BootId());
+  return Status::Ok();
+}
+
+Status StorageDaemon::OpenTargets(const StorageConfig& config) {
+  for (const std::string& directory : config.targets) {
+    ASSIGN_OR_RETURN(StateDir dir,
+                     StateDir::Open(directory, "storage-target", kTargetFormat, /*create=*/true));
+    state_dirs_.push_back(std::move(dir));
+  }
+  ASSIGN_OR_RETURN(identity_, LoadNodeIdentity(config.targets));
+  return Status::Ok();
+}
+
+Status StorageDaemon::StartReactors(const StorageConfig& config) {
+  ReactorSet::Options options;
+  options.reactors = config.reactors;
+  options.buffer_bytes = config.buffer_mib << 20;
+  options.files = files_;
+  options.metrics = metrics_.get();
+  ASSIGN_OR_RETURN(reactors_, ReactorSet::Start(options));
+  LogInfo("io_uring: {}; {} of {} MiB of buffers registered a reactor",
+          reactors_->first().ring_mode(), reactors_->first().registered_bytes() >> 20,
+          (config.buffer_mib / config.reactors));
+  return Status::Ok();
+}
+
+Status StorageDaemon::OpenEngines(const StorageConfig& config) {
+  std::vector<ReplicaSet::LocalTarget> locals;
+  for (const StateDir& dir : state_dirs_) {
+    Engine::Options options;
+    options.index_path = dir.path() + "/index";
+    options.slab_bytes = config.slab_mib << 20;
+    options.capacity_bytes = config.capacity_mib << 20;
+    ASSIGN_OR_RETURN(options.slabs, SlabFileSet::Open(dir.path() + "/slabs", files_));
+    auto engine = Engine::Open(options);
+    if (!engine.ok()) return engine.status().With("open target " + dir.path());
+    const Engine::Space space = (*engine)->GetSpace();
+    LogInfo("target {} ({}): {} of {} bytes used", dir.path(), dir.uuid(), space.used_bytes,
+            space.total_bytes);
+    engines_.push_back(std::move(*engine));
+    locals.push_back({dir.uuid(), engines_.back().get()});
+  }
+  replicas_ = std::make_unique<ReplicaSet>(std::move(locals), Clock::System());
+  return Status::Ok();
+}
+
+Status StorageDaemon::Serve(const StorageConfig& config) {
+  data_ = std::make_unique<DataHandler>(*replicas_, DataHandler::Options{});
+  frames_ = std::make_unique<DataFrames>(*data_);
+  grpc_metrics_ = std::make_unique<ServiceMetrics>(*metrics_, "grpc");
+  DataGrpc::Options grpc_options;
+  grpc_options.metrics = grpc_metrics_.get();
+  grpc_service_ = std::make_unique<DataGrpc>(*data_, *reactors_, grpc_options);
+
+  RpcServer::Options server;
+  server.listen = config.grpc;
+  server.services = {grpc_service_.get()};
+  ASSIGN_OR_RETURN(grpc_server_, RpcServer::Start(server));
+  addresses_.set_grpc(WithHost(grpc_server_->address(), config.advertise));
+  if (!config.metrics.empty()) {
+    RETURN_IF_ERROR(metrics_->Serve(config.metrics));
+    ASSIGN_OR_RETURN(Address metrics, Address::Parse(config.metrics));
+    metrics.port = metrics_->port();
+    addresses_.set_metrics(WithHost(metrics.ToString(), config.advertise));
+  }
+  reactors_->Serve(*frames_, std::move(listeners_));
+  LogInfo("listening: framed {}{}{}, grpc {}, metrics {}", addresses_.framed(),
+          addresses_.unix_path().empty() ? "" : " and ", addresses_.unix_path(), addresses_.grpc(),
+          addresses_.metrics());
+  return Status::Ok();
+}
+
+void StorageDaemon::AddMetrics() {
+  for (size_t i = 0; i < engines_.size(); ++i) {
+    Engine* engine = engines_[i].get();
+    const Metrics::Labels labels = {{"target", state_dirs_[i].uuid()}};
+    metrics_->AddCallback("sheaf_storage_target_used_bytes", "Bytes that chunks hold", labels,
+                          [engine] { return static_cast<double>(engine->GetSpace().used_bytes); });
+    metrics_->AddCallback("sheaf_storage_target_total_bytes", "Bytes the target can hold", labels,
+                          [engine] { return static_cast<double>(engine->GetSpace().total_bytes); });
+    metrics_->AddCallback("sheaf_storage_target_healthy", "1 while its disk works", labels,
+                          [engine] { return engine->Health().ok() ? 1.0 : 0.0; });
+  }
+  metrics_->AddCallback("sheaf_storage_serving", "1 while the lease is valid", {},
+                        [this] { return replicas_->Serving().ok() ? 1.0 : 0.0; });
+  metrics_->AddCallback("sheaf_storage_map_version", "Cluster map applied", {},
+                        [this] { return static_cast<double>(replicas_->map_version().value()); });
+}
+
+void StorageDaemon::LinkToManager(const StorageConfig& config) {
+  ManagerLink::Options options;
+  options.manager = config.meta;
+  options.node_uuid = identity_.node_uuid;
+  options.cluster_uuid = identity_.cluster_uuid;
+  options.failure_domain = config.failure_domain;
+  options.addresses = addresses_;
+  options.remember_cluster = [directories = config.targets](const std::string& cluster_uuid) {
+    return RememberCluster(directories, cluster_uuid);
+  };
+  link_ = std::make_unique<ManagerLink>(*replicas_, options, Clock::System());
+}
+
+}  // namespace sheaf::storage

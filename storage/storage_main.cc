@@ -1,0 +1,123 @@
+#include <pthread.h>
+#include <signal.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <iostream>
+#include <string>
+
+#include "common/address.h"
+#include "common/log.h"
+#include "common/status.h"
+#include "common/version.h"
+#include "storage/service/echo_handler.h"
+#include "storage/storage_daemon.h"
+
+// sheaf-storage: the chunk server. Reads its configuration, starts the daemon, waits for SIGTERM or
+// SIGINT, stops it. With --echo it is a bare transport server for benchmarks instead.
+
+namespace sheaf::storage {
+namespace {
+
+constexpr int kExitFailed = 1;
+constexpr int kExitUsage = 2;
+
+constexpr const char* kConfigHelp = R"(Configuration (TOML; unknown keys are errors):
+  meta            the manager's gRPC address, "host:port"; required
+  targets         array of directories, one a disk, made if missing; required
+  listen          framed data path, "host:port" (127.0.0.1:7710)
+  grpc            data service for stock gRPC clients, "host:port" (127.0.0.1:7711)
+  metrics         Prometheus address, "host:port", or "" for none (127.0.0.1:7712)
+  unix_path       Unix socket of the framed data path for this machine's clients (none)
+  advertise       host that others reach this server by (the one listened on)
+  failure_domain  replicas of a chain avoid sharing one (none)
+  reactors        threads that drive sockets and disks, 1 to 64 (1)
+  buffer_mib      data buffers of all reactors together, MiB, 16 to 65536 (128)
+  slab_mib        size of one slab file, MiB, 64 to 65536 (256)
+  capacity_mib    of each target, MiB; 0: all that its disk has (0)
+  log.file        log file, rotated; "" for standard error ("")
+  log.level       trace, debug, info, warn or error (info)
+)";
+
+int Fail(const Status& status) {
+  std::cerr << "sheaf-storage: error: " << status.message() << std::endl;
+  return status.code() == Code::kUsage ? kExitUsage : kExitFailed;
+}
+
+// Blocked before the first thread starts, so that every thread inherits it and WaitForStop alone
+// gets them.
+void BlockStopSignals(sigset_t* signals) {
+  sigemptyset(signals);
+  sigaddset(signals, SIGTERM);
+  sigaddset(signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+}
+
+void WaitForStop(const sigset_t& signals) {
+  int number = 0;
+  sigwait(&signals, &number);
+  LogInfo("stopping: {}", number == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
+Status RunEcho(const std::string& listen, uint32_t reactors, const sigset_t& signals) {
+  ASSIGN_OR_RETURN(const Address address, Address::Parse(listen));
+  std::vector<UniqueFd> listeners;
+  ASSIGN_OR_RETURN(UniqueFd socket, Listen(address, 128));
+  ASSIGN_OR_RETURN(const Address bound, BoundAddress(socket.get(), address));
+  listeners.push_back(std::move(socket));
+  ReactorSet::Options options;
+  options.reactors = reactors;
+  ASSIGN_OR_RETURN(auto set, ReactorSet::Start(options));
+  EchoHandler echo(options.limits.terms.max_payload);
+  set->Serve(echo, std::move(listeners));
+  std::cout << "listening on " << bound.ToString() << std::endl;
+  WaitForStop(signals);
+  return set->StopServing(std::chrono::seconds(5));
+}
+
+Status RunDaemon(const std::string& config_path, const sigset_t& signals) {
+  ASSIGN_OR_RETURN(const StorageConfig config, StorageConfig::Load(config_path));
+  RETURN_IF_ERROR(InitLog(config.log));
+  LogInfo("{} starts", VersionLine("sheaf-storage"));
+  ASSIGN_OR_RETURN(auto daemon, StorageDaemon::Start(config));
+  WaitForStop(signals);
+  daemon.reset();
+  LogInfo("stopped");
+  FlushLog();
+  return Status::Ok();
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app{"Sheaf's storage daemon: serves chunks from local disks.", "sheaf-storage"};
+  std::string config_path;
+  std::string echo;
+  uint32_t reactors = 1;
+  auto* config_option = app.add_option("--config", config_path, "Configuration file (TOML)");
+  auto* echo_option = app.add_option(
+      "--echo", echo, "Only answer echo requests on HOST:PORT or unix:PATH (benchmarks)");
+  app.add_option("--reactors", reactors, "Threads of --echo")
+      ->needs(echo_option)
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  config_option->excludes(echo_option);
+  app.set_version_flag("--version", VersionLine("sheaf-storage"));
+  app.footer(kConfigHelp);
+  try {
+    app.parse(argc, argv);
+    if (config_path.empty() && echo.empty()) throw CLI::RequiredError("--config FILE");
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    return Fail({Code::kUsage, std::string(error.what()) + "; see sheaf-storage --help"});
+  }
+  sigset_t signals;
+  BlockStopSignals(&signals);
+  const Status status =
+      echo.empty() ? RunDaemon(config_path, signals) : RunEcho(echo, reactors, signals);
+  return status.ok() ? 0 : Fail(status);
+}
+
+}  // namespace
+}  // namespace sheaf::storage
+
+int main(int argc, char** argv) { return sheaf::storage::Main(argc, argv); }
