@@ -1,0 +1,183 @@
+#include "client/meta/meta_client.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <atomic>
+#include <random>
+#include <thread>
+#include <type_traits>
+
+#include "common/log.h"
+#include "common/rpc.h"
+#include "proto/meta.grpc.pb.h"
+
+namespace sheaf::client {
+namespace {
+
+using std::chrono::milliseconds;
+using SteadyTime = std::chrono::steady_clock::time_point;
+
+constexpr milliseconds kBackoffMin{5};
+constexpr milliseconds kBackoffMax{500};
+// A try ends well before the whole wait, so that a service that hangs is asked again.
+constexpr int kTriesInTimeout = 3;
+
+void FillCaller(const Credentials& who, proto::Context& context) {
+  context.mutable_caller()->set_uid(who.uid);
+  context.mutable_caller()->set_gid(who.gid);
+  for (uint32_t group : who.groups) context.mutable_caller()->add_groups(group);
+}
+
+// A request id, outstanding until the end of the scope.
+class OutstandingRequest {
+ public:
+  OutstandingRequest() = default;
+  OutstandingRequest(const OutstandingRequest&) = delete;
+  OutstandingRequest& operator=(const OutstandingRequest&) = delete;
+  ~OutstandingRequest() { End(); }
+
+  void Begin(std::shared_ptr<RequestLedger> ledger) {
+    End();
+    ledger_ = std::move(ledger);
+    sequence_ = ledger_->Begin();
+  }
+  Incarnation incarnation() const { return ledger_->incarnation(); }
+  void FillIn(proto::RequestId& id) const {
+    id.set_incarnation(ledger_->incarnation().value());
+    id.set_sequence(sequence_);
+    id.set_lowest_outstanding(ledger_->Lowest());
+  }
+
+ private:
+  void End() {
+    if (ledger_ != nullptr) ledger_->End(sequence_);
+  }
+  std::shared_ptr<RequestLedger> ledger_;
+  uint64_t sequence_ = 0;
+};
+
+// Waits between tries, longer each time, with jitter, never past the deadline.
+class Backoff {
+ public:
+  explicit Backoff(SteadyTime deadline) : deadline_(deadline) {}
+
+  // False when the deadline has come.
+  bool Wait() {
+    thread_local std::minstd_rand random(std::random_device{}());
+    const double jitter = std::uniform_real_distribution<>(0.5, 1.0)(random);
+    const auto wait = std::chrono::duration_cast<milliseconds>(wait_ * jitter) + milliseconds(1);
+    wait_ = std::min(wait_ * 2, kBackoffMax);
+    if (std::chrono::steady_clock::now() + wait >= deadline_) return false;
+    std::this_thread::sleep_for(wait);
+    return true;
+  }
+
+ private:
+  const SteadyTime deadline_;
+  milliseconds wait_ = kBackoffMin;
+};
+
+bool MayPass(const Status& status) {
+  return status.retry() != Retry::kNever || status.code() == Code::kDeadline;
+}
+
+// Nothing was executed for sure.
+bool SurelyRefused(const Status& status) {
+  return status.code() == Code::kBusy || status.code() == Code::kNotServing;
+}
+
+}  // namespace
+
+struct MetaClient::Impl {
+  std::string address;
+  milliseconds timeout;
+  Session& session;
+  std::unique_ptr<proto::Meta::Stub> stub;
+  std::atomic<int64_t> last_logged_s = -1;
+
+  template <typename Request, typename Response>
+  using Method = grpc::Status (proto::Meta::Stub::*)(grpc::ClientContext*, const Request&,
+                                                     Response*);
+
+  template <typename Request, typename Response>
+  Result<Response> Call(const char* name, Method<Request, Response> method, CallKind kind,
+                        const Credentials& who, Request& request) {
+    const SteadyTime deadline = std::chrono::steady_clock::now() + timeout;
+    if constexpr (std::is_same_v<Request, proto::OpenRequest>) {
+      if (request.flags() & O_TRUNC) kind = CallKind::kMutation;
+    }
+    FillCaller(who, *request.mutable_ctx());
+    OutstandingRequest id;
+    if (kind != CallKind::kRead) id.Begin(session.ledger());
+    Backoff backoff(deadline);
+    bool maybe_executed = false;
+    for (;;) {
+      if (kind != CallKind::kRead) id.FillIn(*request.mutable_ctx()->mutable_request());
+      Response response;
+      Status status = TryOnce(method, request, response, deadline);
+      if (status.ok()) return response;
+      if (status.code() == Code::kNoSession && kind != CallKind::kRead) {
+        if (maybe_executed && kind == CallKind::kMutation) return Unknown(name, status);
+        status = session.Replace(id.incarnation());
+        id.Begin(session.ledger());
+        maybe_executed = false;
+        if (!status.ok() && !MayPass(status)) return status.With(name);
+      } else {
+        if (!MayPass(status)) return status;
+        maybe_executed |= !SurelyRefused(status);
+      }
+      if (!backoff.Wait()) return GaveUp(name, status);
+    }
+  }
+
+  template <typename Request, typename Response>
+  Status TryOnce(Method<Request, Response> method, const Request& request, Response& response,
+                 SteadyTime deadline) {
+    const auto left = deadline - std::chrono::steady_clock::now();
+    grpc::ClientContext context;
+    context.set_deadline(
+        std::chrono::system_clock::now() +
+        std::min<std::chrono::nanoseconds>(left, timeout / kTriesInTimeout));
+    const grpc::Status status = (stub.get()->*method)(&context, request, &response);
+    return status.ok() ? Status::Ok() : FromGrpc(status);
+  }
+
+  Status Unknown(const char* name, const Status& status) const {
+    return Status(Code::kNoSession, std::string(name) + " at " + address +
+                                        ": the session ended while the outcome was unknown (" +
+                                        status.message() + ")");
+  }
+
+  Status GaveUp(const char* name, const Status& last) {
+    const Status status(Code::kDeadline, std::string(name) + " at " + address +
+                                             ": no success within " +
+                                             std::to_string(timeout.count()) +
+                                             " ms; the last: " + last.ToString());
+    // A service that is gone fails many calls at once: one line a second says it.
+    const int64_t now_s = std::chrono::duration_cast<std::chrono::seconds>(
+                              std::chrono::steady_clock::now().time_since_epoch())
+                              .count();
+    if (last_logged_s.exchange(now_s) != now_s) LogError("client: {}", status.message());
+    return status;
+  }
+};
+
+MetaClient::MetaClient(const std::string& meta_address, milliseconds timeout, Session& session)
+    : impl_(new Impl{.address = meta_address,
+                     .timeout = timeout,
+                     .session = session,
+                     .stub = proto::Meta::NewStub(MakeChannel(meta_address))}) {}
+
+MetaClient::~MetaClient() = default;
+
+#define X(name, response, kind)                                                           \
+  Result<proto::response> MetaClient::name(const Credentials& who,                        \
+                                           proto::name##Request request) {                \
+    return impl_->Call<proto::name##Request, proto::response>(                            \
+        #name, &proto::Meta::Stub::name, CallKind::kind, who, request);                   \
+  }
+SHEAF_META_CALLS(X)
+#undef X
+
+}  // namespace sheaf::client

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "client/meta/session.h"
+#include "client/sheaf.h"
+#include "common/status.h"
+#include "proto/meta.pb.h"
+
+namespace sheaf::client {
+
+// How a metadata call may be repeated.
+enum class CallKind {
+  kRead,        // freely
+  kMutation,    // under the same RequestId; under a new one only if it surely was not executed
+  kIdempotent,  // a mutation that does no harm when executed twice
+};
+
+// The metadata service's calls. Fills in caller and request id, and repeats a call that met a busy
+// or unreachable service until meta_timeout has passed (kDeadline, with what failed last, logged).
+//
+// When the service does not know the session any more, a new one is opened. A mutation then goes
+// on under it only if no earlier try may have been executed; else the answer is kNoSession, which
+// says that the outcome is unknown.
+//
+// Thread-safe. Calls block; `what` names them in errors.
+class MetaClient {
+ public:
+  MetaClient(const std::string& meta_address, std::chrono::milliseconds timeout, Session& session);
+  ~MetaClient();
+
+#define SHEAF_META_CALLS(X)                          \
+  X(Lookup, AttrResponse, kRead)                     \
+  X(GetAttr, AttrResponse, kRead)                    \
+  X(SetAttr, AttrResponse, kIdempotent)              \
+  X(Create, CreateResponse, kMutation)               \
+  X(Mkdir, AttrResponse, kMutation)                  \
+  X(Mknod, AttrResponse, kMutation)                  \
+  X(Symlink, AttrResponse, kMutation)                \
+  X(Readlink, ReadlinkResponse, kRead)               \
+  X(Link, AttrResponse, kMutation)                   \
+  X(Unlink, UnlinkResponse, kMutation)               \
+  X(Rmdir, RmdirResponse, kMutation)                 \
+  X(Rename, RenameResponse, kMutation)               \
+  X(Open, AttrResponse, kIdempotent) /* kMutation with O_TRUNC */ \
+  X(Close, AttrResponse, kIdempotent)                \
+  X(Fsync, AttrResponse, kIdempotent)                \
+  X(Truncate, AttrResponse, kMutation)                \
+  X(ReadDir, ReadDirResponse, kRead)                 \
+  X(StatFs, StatFsResponse, kRead)                   \
+  X(SetXattr, SetXattrResponse, kMutation)           \
+  X(GetXattr, GetXattrResponse, kRead)               \
+  X(ListXattr, ListXattrResponse, kRead)             \
+  X(RemoveXattr, RemoveXattrResponse, kMutation)
+
+#define X(name, response, kind)                                                             \
+  Result<proto::response> name(const Credentials& who, proto::name##Request request);
+  SHEAF_META_CALLS(X)
+#undef X
+
+ private:
+  struct Impl;
+  const std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sheaf::client

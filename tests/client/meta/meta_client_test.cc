@@ -1,0 +1,93 @@
+#include "client/meta/meta_client.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "tests/client/meta/fake_services.h"
+
+namespace sheaf::client {
+namespace {
+
+struct NothingOpen : OpenInodes {
+  uint64_t OpenMark() const override { return 0; }
+  bool OpensSettled(uint64_t) const override { return true; }
+  bool IsOpen(InodeId) const override { return false; }
+};
+
+class MetaClientTest : public ::testing::Test {
+ protected:
+  MetaClientTest() : cluster_(services_.server->address()) {
+    auto session = Session::Open(cluster_, "test", open_);
+    CHECK(session.ok(), session.status().ToString());
+    session_ = std::move(*session);
+    meta_ = std::make_unique<MetaClient>(services_.server->address(),
+                                         std::chrono::milliseconds(30'000), *session_);
+  }
+  Result<proto::AttrResponse> Mkdir() { return meta_->Mkdir({}, proto::MkdirRequest()); }
+  // The session is not known any more; renewals would find out by themselves, too.
+  void ForgetSession() {
+    const std::lock_guard lock(services_.cluster.mutex);
+    services_.cluster.alive.clear();
+  }
+
+  FakeServices services_;
+  NothingOpen open_;
+  ClusterClient cluster_;
+  std::unique_ptr<Session> session_;
+  std::unique_ptr<MetaClient> meta_;
+};
+
+TEST_F(MetaClientTest, RepeatsAMutationUnderTheSameRequestId) {
+  services_.meta.FailNext(Code::kBusy);
+  services_.meta.FailNext(Code::kUnavailable);
+  services_.meta.FailNext(Code::kDeadline);
+  ASSERT_TRUE(Mkdir().ok());
+  ASSERT_EQ(services_.meta.ids.size(), 4u);
+  for (const auto& id : services_.meta.ids) {
+    EXPECT_EQ(id.sequence(), 1u);
+    EXPECT_EQ(id.lowest_outstanding(), 1u);
+  }
+}
+
+TEST_F(MetaClientTest, GivesEachMutationTheNextSequence) {
+  ASSERT_TRUE(Mkdir().ok());
+  ASSERT_TRUE(Mkdir().ok());
+  EXPECT_EQ(services_.meta.ids[1].sequence(), 2u);
+  EXPECT_EQ(services_.meta.ids[1].lowest_outstanding(), 2u);
+}
+
+TEST_F(MetaClientTest, AnswersPosixErrorsAsTheyAre) {
+  services_.meta.FailNext(Code::kExists);
+  EXPECT_EQ(Mkdir().status().code(), Code::kExists);
+  EXPECT_EQ(services_.meta.ids.size(), 1u);
+}
+
+TEST_F(MetaClientTest, GoesOnUnderANewSessionWhenNothingWasExecuted) {
+  ForgetSession();
+  services_.meta.FailNext(Code::kBusy);
+  services_.meta.FailNext(Code::kNoSession);
+  ASSERT_TRUE(Mkdir().ok());
+  ASSERT_EQ(services_.meta.ids.size(), 3u);
+  EXPECT_EQ(services_.meta.ids[0].incarnation(), 1u);
+  EXPECT_EQ(services_.meta.ids[2].incarnation(), 2u);
+  EXPECT_EQ(services_.meta.ids[2].sequence(), 1u);
+}
+
+TEST_F(MetaClientTest, DoesNotRepeatAMutationWhoseOutcomeIsUnknown) {
+  services_.meta.FailNext(Code::kUnavailable);
+  services_.meta.FailNext(Code::kNoSession);
+  EXPECT_EQ(Mkdir().status().code(), Code::kNoSession);
+  EXPECT_EQ(services_.meta.ids.size(), 2u);
+}
+
+TEST_F(MetaClientTest, SaysWhatFailedLastWhenTheWaitHasPassed) {
+  MetaClient hasty(services_.server->address(), std::chrono::milliseconds(30), *session_);
+  for (int i = 0; i < 1000; ++i) services_.meta.FailNext(Code::kBusy);
+  const Status status = hasty.GetAttr({}, proto::GetAttrRequest()).status();
+  EXPECT_EQ(status.code(), Code::kDeadline);
+  EXPECT_EQ(status.ToErrno(), EIO);
+  EXPECT_NE(status.message().find("told to fail"), std::string::npos) << status.message();
+}
+
+}  // namespace
+}  // namespace sheaf::client
