@@ -1,0 +1,163 @@
+#include <fcntl.h>
+
+#include "common/buffer.h"
+#include "fuse/operations.h"
+
+// Requests about open files.
+
+namespace sheaf::fuse {
+namespace {
+
+bool OpensForWriting(int flags) { return (flags & O_ACCMODE) != O_RDONLY; }
+
+// Where a read's bytes pass through: one buffer a serving thread, aligned, kept for its next read.
+std::span<uint8_t> ReadBuffer(size_t size) {
+  thread_local AlignedBuffer buffer;
+  if (buffer.size() < size) buffer = AlignedBuffer(size);
+  return buffer.span().first(size);
+}
+
+}  // namespace
+
+std::shared_ptr<FileHandle> Operations::AddHandle(std::shared_ptr<File> file, const FileAttr& attr,
+                                                  fuse_file_info* info) {
+  auto handle = std::make_shared<FileHandle>();
+  handle->inode = attr.inode;
+  handle->file = std::move(file);
+  handle->writable = OpensForWriting(info->flags);
+  if (handle->writable) inodes_.AddWriter(attr.inode, handle);
+
+  // Close-to-open: what another mount closed before this open is seen now, its length too. Pages
+  // cached at an earlier open stay only if the file is still the same.
+  if (!inodes_.HasSent(attr.inode, attr.version) && invalidate_attributes_) {
+    invalidate_attributes_(attr.inode);
+  }
+  const bool same = inodes_.KeepsCache(attr.inode, ContentVersion::Of(attr));
+  info->direct_io = (info->flags & O_DIRECT) != 0;
+  info->keep_cache = same && !info->direct_io;
+  info->noflush = !handle->writable;  // nothing to settle at close
+#ifdef SHEAF_FUSE_PARALLEL_DIRECT_WRITES
+  info->parallel_direct_writes = info->direct_io;
+#endif
+  info->fh = files_.Add(handle);
+  return handle;
+}
+
+Status Operations::CloseHandle(uint64_t number) {
+  auto handle = files_.Remove(number);
+  if (handle == nullptr) return {Code::kBadHandle, "handle " + std::to_string(number)};
+  Status status = handle->file->Close();
+  // Only now: until its length is settled, attributes of the inode must be asked of the writer.
+  if (handle->writable) inodes_.RemoveWriter(handle->inode, handle.get());
+  if (handle->dirty.load()) NoteChange();
+  return status;
+}
+
+Result<std::shared_ptr<FileHandle>> Operations::FindFile(const fuse_file_info* info) const {
+  auto handle = files_.Find(info->fh);
+  if (handle == nullptr) {
+    return Status(Code::kBadHandle, "handle " + std::to_string(info->fh) + ": not open");
+  }
+  return handle;
+}
+
+Status Operations::Open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) {
+  const Credentials who = credentials_.Of(request);
+  // Of a file that is being written here, others' opens see settled times and length.
+  RETURN_IF_ERROR(Settle(InodeId(inode)));
+  ASSIGN_OR_RETURN(auto file, client_->Open(who, InodeId(inode), info->flags));
+  if (info->flags & O_TRUNC) NoteChange();
+  ASSIGN_OR_RETURN(const FileAttr attr, file->Stat());
+  AddHandle(std::move(file), attr, info);
+  // The kernel gave up waiting: it will not release what it never got.
+  if (fuse_reply_open(request, info) == -ENOENT) (void)CloseHandle(info->fh);
+  return Status::Ok();
+}
+
+Status Operations::Create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode,
+                          fuse_file_info* info) {
+  const Credentials who = credentials_.Of(request);
+  auto result = client_->Create(who, InodeId(parent), name, mode, info->flags);
+  NoteChange();
+  if (!result.ok()) return result.status();
+  Client::Created& created = *result;
+  ASSIGN_OR_RETURN(const FileAttr attr, Settled(who, created.attr));
+  inodes_.AddLookup(attr.inode);
+  inodes_.SetSentVersion(attr.inode, attr.version);
+  AddHandle(std::move(created.file), attr, info);
+  const fuse_entry_param entry = EntryOf(attr);
+  if (fuse_reply_create(request, &entry, info) == -ENOENT) {
+    (void)CloseHandle(info->fh);
+    inodes_.Forget(attr.inode, 1);
+  }
+  return Status::Ok();
+}
+
+Status Operations::Read(fuse_req_t request, fuse_ino_t, size_t size, off_t offset,
+                        fuse_file_info* info) {
+  ASSIGN_OR_RETURN(const auto handle, FindFile(info));
+  const std::span<uint8_t> buffer = ReadBuffer(size);
+  ASSIGN_OR_RETURN(const size_t read, handle->file->Read(static_cast<uint64_t>(offset), buffer));
+  bytes_read_->Add(static_cast<double>(read));
+  fuse_reply_buf(request, reinterpret_cast<const char*>(buffer.data()), read);
+  return Status::Ok();
+}
+
+Status Operations::WriteAt(FileHandle& handle, std::span<const uint8_t> data, uint64_t offset) {
+  ASSIGN_OR_RETURN(const size_t written, handle.file->Write(offset, data));
+  if (written == data.size()) return Status::Ok();
+  return {Code::kIo, "write " + std::to_string(data.size()) + " bytes at " +
+                         std::to_string(offset) + ": only " + std::to_string(written) + " taken"};
+}
+
+Status Operations::AppendAt(FileHandle& handle, std::span<const uint8_t> data, uint64_t expected) {
+  ASSIGN_OR_RETURN(const uint64_t offset, handle.file->Append(data));
+  // Another mount made the file longer than the kernel knew: its page cache now holds these bytes
+  // in the wrong place.
+  if (offset != expected && invalidate_pages_) invalidate_pages_(handle.inode);
+  return Status::Ok();
+}
+
+Status Operations::Write(fuse_req_t request, fuse_ino_t, const char* data, size_t size,
+                         off_t offset, fuse_file_info* info) {
+  ASSIGN_OR_RETURN(const auto handle, FindFile(info));
+  const std::span<const uint8_t> bytes(reinterpret_cast<const uint8_t*>(data), size);
+  // Marked before, so that attributes asked for meanwhile are settled after.
+  handle->dirty.store(true);
+  // Pages of a shared mapping that the kernel writes back belong where they are.
+  const bool append = (info->flags & O_APPEND) != 0 && !info->writepage;
+  Status status = append ? AppendAt(*handle, bytes, static_cast<uint64_t>(offset))
+                         : WriteAt(*handle, bytes, static_cast<uint64_t>(offset));
+  // A concurrent stat may have taken the mark while the write was under way.
+  handle->dirty.store(true);
+  NoteChange();
+  if (!status.ok()) return status;
+  bytes_written_->Add(static_cast<double>(size));
+  fuse_reply_write(request, size);
+  return Status::Ok();
+}
+
+Status Operations::Flush(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
+  ASSIGN_OR_RETURN(const auto handle, FindFile(info));
+  const bool wrote = handle->dirty.load();
+  RETURN_IF_ERROR(handle->Settle());
+  if (wrote) NoteChange();
+  fuse_reply_err(request, 0);
+  return Status::Ok();
+}
+
+Status Operations::Release(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
+  Status status = CloseHandle(info->fh);
+  if (status.ok()) fuse_reply_err(request, 0);
+  return status;
+}
+
+Status Operations::Fsync(fuse_req_t request, fuse_ino_t, int, fuse_file_info* info) {
+  ASSIGN_OR_RETURN(const auto handle, FindFile(info));
+  // Whatever handle wrote: fsync(2) is about the file, not the descriptor.
+  RETURN_IF_ERROR(Settle(handle->inode));
+  fuse_reply_err(request, 0);
+  return Status::Ok();
+}
+
+}  // namespace sheaf::fuse

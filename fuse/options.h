@@ -1,0 +1,56 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/status.h"
+
+namespace sheaf::fuse {
+
+inline constexpr uint32_t kRequestSizeMax = 1 << 20;  // bytes of one read or write request
+
+// Everything a mount can be told. Plain values; ParseCommandLine checks them.
+struct MountOptions {
+  std::string meta_address;  // "host:port"; shown as the mount's source
+  std::string directory;     // where to mount
+
+  bool foreground = false;
+  std::string log_file;  // empty: standard error, and nowhere once in the background
+  std::string log_level = "info";
+  std::string metrics_address;  // "host:port" for Prometheus; empty: none
+
+  bool allow_other = false;
+  bool default_permissions = true;  // the kernel checks permissions
+  bool read_only = false;
+  // How long the kernel trusts what it was told.
+  std::chrono::duration<double> attr_timeout{1};
+  std::chrono::duration<double> entry_timeout{1};
+  std::chrono::duration<double> negative_timeout{0};
+  uint32_t max_threads = 64;
+  uint32_t read_ahead_kib = 4096;
+  // After these a call ends with EIO.
+  std::chrono::milliseconds meta_timeout{30'000};
+  std::chrono::milliseconds data_timeout{30'000};
+  std::vector<std::string> kernel_options;  // noatime, nodev, ...: handed on
+};
+
+struct CommandLine {
+  enum class Action { kMount, kHelp, kVersion };
+  Action action = Action::kMount;
+  MountOptions options;
+  std::string text;  // what --help or --version prints
+};
+
+// `arguments` without the program's name. kUsage names the option, its value and what is accepted.
+Result<CommandLine> ParseCommandLine(const std::vector<std::string>& arguments);
+
+// One -o list: "allow_other,attr_timeout=0.5". Later ones win.
+Status ApplyMountOptions(std::string_view list, MountOptions* options);
+
+// The -o list for the kernel and libfuse.
+std::string KernelOptions(const MountOptions& options);
+
+}  // namespace sheaf::fuse

@@ -1,0 +1,116 @@
+#include "fuse/options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace sheaf::fuse {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+MountOptions Parsed(const std::vector<std::string>& arguments) {
+  auto line = ParseCommandLine(arguments);
+  EXPECT_TRUE(line.ok()) << line.status().ToString();
+  return line.ok() ? line->options : MountOptions();
+}
+
+std::string ErrorOf(const std::vector<std::string>& arguments) {
+  auto line = ParseCommandLine(arguments);
+  EXPECT_FALSE(line.ok());
+  if (line.ok()) return "";
+  EXPECT_EQ(line.status().code(), Code::kUsage);
+  return line.status().message();
+}
+
+TEST(OptionsTest, TakesTheDefaults) {
+  const MountOptions options = Parsed({"--meta", "127.0.0.1:7700", "/mnt"});
+  EXPECT_EQ(options.meta_address, "127.0.0.1:7700");
+  EXPECT_EQ(options.directory, "/mnt");
+  EXPECT_FALSE(options.foreground);
+  EXPECT_FALSE(options.allow_other);
+  EXPECT_TRUE(options.default_permissions);
+  EXPECT_EQ(options.attr_timeout.count(), 1.0);
+  EXPECT_EQ(options.negative_timeout.count(), 0.0);
+}
+
+TEST(OptionsTest, TakesEveryOption) {
+  const MountOptions options =
+      Parsed({"--meta", "host:1", "-o", "allow_other,ro,attr_timeout=0.5,entry_timeout=2", "-o",
+              "negative_timeout=3,max_threads=8,meta_timeout_ms=1500,data_timeout_ms=2500,noatime",
+              "--foreground", "--log-file", "/tmp/log", "--log-level", "debug", "--metrics",
+              "127.0.0.1:9", "/mnt"});
+  EXPECT_TRUE(options.allow_other);
+  EXPECT_TRUE(options.read_only);
+  EXPECT_EQ(options.attr_timeout.count(), 0.5);
+  EXPECT_EQ(options.entry_timeout.count(), 2.0);
+  EXPECT_EQ(options.negative_timeout.count(), 3.0);
+  EXPECT_EQ(options.max_threads, 8u);
+  EXPECT_EQ(options.meta_timeout.count(), 1500);
+  EXPECT_EQ(options.data_timeout.count(), 2500);
+  EXPECT_TRUE(options.foreground);
+  EXPECT_EQ(options.log_file, "/tmp/log");
+  EXPECT_EQ(options.log_level, "debug");
+  EXPECT_EQ(options.metrics_address, "127.0.0.1:9");
+}
+
+TEST(OptionsTest, NamesAnUnknownOption) {
+  EXPECT_THAT(ErrorOf({"--meta", "h:1", "-o", "allow_othr", "/mnt"}), HasSubstr("allow_othr"));
+  EXPECT_THAT(ErrorOf({"--meta", "h:1", "-o", "speed=9", "/mnt"}), HasSubstr("speed"));
+  EXPECT_THAT(ErrorOf({"--meta", "h:1", "--fast", "/mnt"}), HasSubstr("--fast"));
+}
+
+TEST(OptionsTest, NamesABadValueAndWhatIsAccepted) {
+  const std::string error = ErrorOf({"--meta", "h:1", "-o", "max_threads=0", "/mnt"});
+  EXPECT_THAT(error, HasSubstr("max_threads"));
+  EXPECT_THAT(error, HasSubstr("'0'"));
+  EXPECT_THAT(error, HasSubstr("1 to 4096"));
+  for (const char* bad : {"attr_timeout=-1", "attr_timeout=x", "attr_timeout=", "attr_timeout=nan",
+                          "attr_timeout=1x", "meta_timeout_ms=0", "data_timeout_ms=1e3",
+                          "max_threads=99999999999", "read_ahead_kib=-1"}) {
+    EXPECT_THAT(ErrorOf({"--meta", "h:1", "-o", bad, "/mnt"}), HasSubstr("bad value")) << bad;
+  }
+  EXPECT_THAT(ErrorOf({"--meta", "h:1", "-o", "attr_timeout", "/mnt"}), HasSubstr("needs a value"));
+}
+
+TEST(OptionsTest, NamesWhatIsMissing) {
+  EXPECT_THAT(ErrorOf({"/mnt"}), HasSubstr("--meta"));
+  EXPECT_THAT(ErrorOf({"--meta", "h:1"}), HasSubstr("DIR"));
+  EXPECT_THAT(ErrorOf({"--meta", "nonsense", "/mnt"}), HasSubstr("nonsense"));
+}
+
+TEST(OptionsTest, ALaterOptionWins) {
+  const MountOptions options = Parsed({"--meta", "h:1", "-o", "ro,rw,,attr_timeout=1", "-o",
+                                       "attr_timeout=7,default_permissions", "/mnt"});
+  EXPECT_FALSE(options.read_only);
+  EXPECT_EQ(options.attr_timeout.count(), 7.0);
+}
+
+TEST(OptionsTest, ShowsHelpAndVersionWithoutTheRest) {
+  auto help = ParseCommandLine({"--help"});
+  ASSERT_TRUE(help.ok());
+  EXPECT_EQ(help->action, CommandLine::Action::kHelp);
+  EXPECT_THAT(help->text, HasSubstr("allow_other"));
+  EXPECT_THAT(help->text, HasSubstr("--foreground"));
+  auto version = ParseCommandLine({"--version"});
+  ASSERT_TRUE(version.ok());
+  EXPECT_EQ(version->action, CommandLine::Action::kVersion);
+  EXPECT_THAT(version->text, HasSubstr("libfuse 3."));
+}
+
+TEST(KernelOptionsTest, NamesTheSourceAndType) {
+  MountOptions options = Parsed({"--meta", "host:1", "-o", "allow_other,nodev", "/mnt"});
+  const std::string list = KernelOptions(options);
+  EXPECT_THAT(list, HasSubstr("fsname=host:1"));
+  EXPECT_THAT(list, HasSubstr("subtype=sheaf"));
+  EXPECT_THAT(list, HasSubstr("default_permissions"));
+  EXPECT_THAT(list, HasSubstr("allow_other"));
+  EXPECT_THAT(list, HasSubstr("nodev"));
+  options.default_permissions = false;
+  options.allow_other = false;
+  EXPECT_THAT(KernelOptions(options), Not(HasSubstr("default_permissions")));
+  EXPECT_THAT(KernelOptions(options), Not(HasSubstr("allow_other")));
+}
+
+}  // namespace
+}  // namespace sheaf::fuse
