@@ -1,6 +1,9 @@
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,7 +13,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <future>
 #include <memory>
 #include <thread>
 
@@ -100,19 +102,37 @@ sigset_t BlockSignals() {
   return set;
 }
 
-// Writes back what shared mappings have dirtied. Bounded: with the cluster gone each page takes its
-// time to fail.
+// Starts `sync -f DIRECTORY` with our signals unblocked. Answers its pid, or 0.
+pid_t StartSync(const std::string& directory) {
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+  const char* const arguments[] = {"sync", "-f", directory.c_str(), nullptr};
+  pid_t child = 0;
+  const int failed = posix_spawnp(&child, arguments[0], nullptr, &attributes,
+                                  const_cast<char* const*>(arguments), environ);
+  posix_spawnattr_destroy(&attributes);
+  return failed == 0 ? child : 0;
+}
+
+// Writes back what shared mappings have dirtied. In a process of its own: a thread of ours that
+// waits for an answer of our own keeps the connection open when we are killed, and so waits for
+// ever. Bounded: with the cluster gone each page takes its time to fail.
 void SyncMount(const std::string& directory) {
-  auto done = std::make_shared<std::promise<void>>();
-  auto is_done = done->get_future();
-  std::thread([directory, done] {
-    const UniqueFd root(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (root.IsOpen()) (void)syncfs(root.get());
-    done->set_value();
-  }).detach();
-  if (is_done.wait_for(kSyncWait) != std::future_status::ready) {
+  const pid_t child = StartSync(directory);
+  if (child == 0) return LogWarn("unmount {}: cannot run sync", directory);
+  const UniqueFd handle(static_cast<int>(syscall(SYS_pidfd_open, child, 0)));
+  pollfd ended{handle.get(), POLLIN, 0};
+  const auto wait = std::chrono::milliseconds(kSyncWait);
+  if (poll(&ended, 1, static_cast<int>(wait.count())) != 1) {
     LogWarn("unmount {}: dirty pages not written back in time", directory);
+    kill(child, SIGKILL);
+    return;  // it may wait in the kernel until the mount is gone
   }
+  waitpid(child, nullptr, 0);
 }
 
 // Unmounts on the first signal; before there is a mount, ends the process. Ends when told to, by a

@@ -1,7 +1,8 @@
 #include "fuse/session.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,7 +11,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <thread>
 
 #include "common/log.h"
 
@@ -23,6 +23,20 @@ constexpr std::chrono::milliseconds kNotificationWait{1000};
 
 // Set where libfuse mounts, which is one thread at a time.
 thread_local std::string last_libfuse_error;
+
+// Interrupts the loop's sleep (Session::Stop) and does nothing else.
+constexpr int kWakeSignal = SIGUSR1;
+constexpr std::chrono::milliseconds kWakeEvery{10};
+
+void CatchWakeSignal() {
+  struct sigaction action {};
+  action.sa_handler = [](int) {};  // without SA_RESTART, so that the wait ends
+  sigaction(kWakeSignal, &action, nullptr);
+  sigset_t wake;
+  sigemptyset(&wake);
+  sigaddset(&wake, kWakeSignal);
+  pthread_sigmask(SIG_UNBLOCK, &wake, nullptr);
+}
 
 std::string Trimmed(std::string text) {
   while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
@@ -154,7 +168,10 @@ Status Session::Run() {
   fuse_loop_cfg_set_max_threads(config.get(), options_.max_threads);
   fuse_loop_cfg_set_idle_threads(config.get(), std::min(kIdleThreadsMax, options_.max_threads));
 
+  CatchWakeSignal();
+  *looping_.Lock() = pthread_self();
   const int result = fuse_session_loop_mt(session_.get(), config.get());
+  looping_.Lock()->reset();
   // No notification after the connection is closed. One that waits for a page which nobody serves
   // any more is ended by closing it.
   invalidator_->Finish(kNotificationWait);
@@ -170,14 +187,12 @@ Status Session::Run() {
 
 void Session::Stop() {
   fuse_session_exit(session_.get());
-  // The serving threads sleep in the kernel and look at the flag after their next request: this is
-  // one. It is not answered where all of them ended before it; unmounting then ends it.
-  std::thread waker([this] {
-    struct statfs ignored {};
-    (void)statfs(options_.directory.c_str(), &ignored);
-  });
-  is_finished_.wait();
-  waker.join();
+  // The loop sleeps on a semaphore and looks at the flag when a signal wakes it; one that comes
+  // before it sleeps is lost, so they are repeated until it has ended.
+  while (is_finished_.wait_for(kWakeEvery) != std::future_status::ready) {
+    auto thread = looping_.Lock();
+    if (thread->has_value()) pthread_kill(**thread, kWakeSignal);
+  }
 }
 
 bool Session::WaitUntilReady(std::chrono::milliseconds timeout) {

@@ -1,10 +1,14 @@
 #pragma once
 
+#include <pthread.h>
+
 #include <future>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
+#include "common/guarded.h"
 #include "common/status.h"
 #include "fuse/invalidator.h"
 #include "fuse/libfuse.h"
@@ -35,6 +39,7 @@ class Session {
   // and closes what was left open.
   Status Run();
   // Makes Run return; what is under way is answered first. Blocks until Run has seen it.
+  // Takes SIGUSR1 of the process for itself.
   // REQUIRES: not on Run's thread nor on one that serves a request
   void Stop();
   // Waits for the kernel to agree on the connection; false when `timeout` passes or Run ends first.
@@ -61,6 +66,7 @@ class Session {
   std::shared_future<bool> is_ready_;
   std::promise<void> finished_;
   std::shared_future<void> is_finished_;
+  Guarded<std::optional<pthread_t>> looping_;  // the thread in libfuse's loop
   // Torn down from the bottom: the invalidator speaks through the session.
   std::unique_ptr<fuse_session, Deleter> session_;
   std::unique_ptr<Invalidator> invalidator_;
