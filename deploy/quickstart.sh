@@ -26,8 +26,11 @@ fail() {
   exit 1
 }
 seconds() { date +%s.%N; }
-# rate KIB START END: "12.3 s, 456 MiB/s"
-rate() { awk -v k="$1" -v a="$2" -v b="$3" 'BEGIN { t = b - a + 0.001; printf "%.1f s, %.0f MiB/s", t, k / 1024 / t }'; }
+# rate START END: "12.3 s, 456 files/s, 7.8 MiB/s"
+rate() {
+  awk -v f="$files" -v k="$kib" -v a="$1" -v b="$2" \
+    'BEGIN { t = b - a + 0.001; printf "%.1f s, %.0f files/s, %.1f MiB/s", t, f / t, k / 1024 / t }'
+}
 
 [[ -d $source_dir ]] || fail "$source_dir: not a directory; name a tree to copy in"
 source_dir=$(cd "$source_dir" && pwd)
@@ -87,8 +90,8 @@ say "Large reads through the library"
 rm -f "$mount/quickstart.bench"
 
 say "All $files files of $source_dir are the same in Sheaf"
-printf '  copied in    %s (%s files, %s MiB)\n' "$(rate "$kib" "$start" "$copied")" "$files" "$((kib / 1024))"
-printf '  compared     %s\n' "$(rate "$kib" "$compare" "$compared")"
+printf '  copied in    %s (%s files, %s MiB)\n' "$(rate "$start" "$copied")" "$files" "$((kib / 1024))"
+printf '  compared     %s\n' "$(rate "$compare" "$compared")"
 "$sheaf" status | sed -n '1,4s/^/  /p'
 cat <<EOF
 
