@@ -1,7 +1,7 @@
 #include "client/cli/mounts.h"
 
 #include <sys/mount.h>
-#include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -52,10 +52,11 @@ bool Uses(const std::filesystem::path& proc, const std::string& point) {
   return false;
 }
 
-// The kernel answers so once the process behind a mount has gone.
+// The kernel answers so once the process behind a mount has gone. Not stat: that may still be
+// answered from the kernel's cache.
 bool IsDead(const std::string& point) {
-  struct stat found {};
-  return stat(point.c_str(), &found) != 0 && (errno == ENOTCONN || errno == ECONNABORTED);
+  struct statfs found {};
+  return statfs(point.c_str(), &found) != 0 && (errno == ENOTCONN || errno == ECONNABORTED);
 }
 
 // "bash (pid 12), vim (pid 15)": who has a file or its working directory there.

@@ -34,7 +34,7 @@ TEST(MountsTest, FindsTheInnermostAndTopmost) {
   EXPECT_EQ(FindMountOf({}, "/x"), nullptr);
 }
 
-TEST(MountsTest, ReadsThisMachines) { EXPECT_NE(FindMountOf(ReadMounts(), "/"), nullptr); }
+TEST(MountsTest, ReadsThisMachines) { EXPECT_NE(FindMountOf(ReadMounts(), "/proc"), nullptr); }
 
 }  // namespace
 }  // namespace sheaf::cli
