@@ -5,7 +5,8 @@
 #   deploy/install-deps.sh            installs
 #   deploy/install-deps.sh --check    only says what is missing; exit 1 if anything is
 #
-# Made for Debian 12. Debian 13 and Ubuntu 24.04 have packages of the same names and are untried.
+# Made for Debian 12. Debian 13 has packages of the same names (checked against its lists) and is untried;
+# Ubuntu 24.04 is neither checked nor tried.
 set -euo pipefail
 
 build=(
@@ -38,7 +39,7 @@ case "${1:-}" in
   '') ;;
   --check) check_only=1 ;;
   -h | --help)
-    sed -n '2,9s/^# \{0,1\}//p' "$0"
+    sed -n '2,10s/^# \{0,1\}//p' "$0"
     exit 0
     ;;
   *)
@@ -53,7 +54,7 @@ command -v apt-get >/dev/null || fail "apt-get is not here; on other systems ins
 system=$(. /etc/os-release && printf '%s %s' "${ID:-unknown}" "${VERSION_ID:-}")
 case "$system" in
   'debian 12') ;;
-  'debian 13' | 'ubuntu 24.04') say "$system has the packages, but Sheaf is untried on it" ;;
+  'debian 13') say "$system has the packages, but Sheaf is untried on it" ;;
   *) say "$system is unknown to this script; trying Debian 12's package names" ;;
 esac
 
