@@ -183,13 +183,13 @@ void Reclaimer::ForgetRows(const std::vector<Entry>& batch, std::vector<Status>*
 }
 
 void Reclaimer::NoteFailure(const Entry& entry, const Status& status) {
-  ++failures_;
   Failing& failing = failing_[entry.epoch];
   failing.delay = failing.delay.count() == 0 ? options_.first_retry
                                              : std::min(failing.delay * 2, options_.longest_retry);
   failing.next_try = clock_.Now() + failing.delay;
   LogDebug("removal {} of inode {} waits {} ms: {}", entry.epoch.value(),
            entry.removal.inode.value(), failing.delay.count(), status.ToString());
+  ++failures_;  // last: who sees it may count on next_try being set
 }
 
 }  // namespace sheaf::meta
