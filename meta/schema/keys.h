@@ -72,7 +72,7 @@ enum class ClusterRow : uint8_t {
   kTable = 5,         // ChainTable, id = its version
   kMapVersion = 6,    // id 0: Counter
   kCurrentTable = 7,  // id 0: Counter, the version new files are laid out by
-  kFenced = 8,        // id = incarnation, no value
+  kFenced = 8,        // id 0: FencedIncarnations
 };
 
 // A half-open range of keys.

@@ -44,7 +44,7 @@ Result<const ChainView*> Admit(const AdmissionState& state, const AdmissionReque
     return Status{Code::kNotServing, Name(request) + "target " + ToString(chain.local().target) +
                                          " is " + proto::TargetState_Name(chain.local().state)};
   if (request.access == Access::kMutate && request.incarnation.IsSet() &&
-      state.map->fenced_incarnations.contains(request.incarnation.value()))
+      state.map->IsFenced(request.incarnation))
     return Status{Code::kFenced,
                   Name(request) + "client session " + ToString(request.incarnation) + " is fenced"};
   return &chain;

@@ -1,5 +1,8 @@
 #include "storage/replica/chain_map.h"
 
+#include <algorithm>
+#include <iterator>
+
 namespace sheaf::storage {
 namespace {
 
@@ -53,9 +56,15 @@ ChainMap BuildChainMap(const proto::ClusterMap& map, const std::vector<std::stri
     if (target.local) result.local_targets[*target.local] = TargetId(id);
   for (const proto::Chain& chain : map.chains())
     if (auto view = BuildChain(chain, targets)) result.chains.emplace(view->id, std::move(*view));
-  result.fenced_incarnations.insert(map.fenced_incarnations().begin(),
-                                    map.fenced_incarnations().end());
+  result.fenced.assign(map.fenced().begin(), map.fenced().end());
   return result;
+}
+
+bool ChainMap::IsFenced(Incarnation incarnation) const {
+  const auto after = std::upper_bound(
+      fenced.begin(), fenced.end(), incarnation.value(),
+      [](uint64_t value, const proto::IncarnationRange& range) { return value < range.first(); });
+  return after != fenced.begin() && incarnation.value() <= std::prev(after)->last();
 }
 
 }  // namespace sheaf::storage

@@ -4,7 +4,6 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "common/ids.h"
@@ -34,8 +33,10 @@ struct ChainMap {
   MapVersion version;
   std::string cluster_uuid;
   std::unordered_map<ChainId, ChainView> chains;  // only those with a member here
-  std::unordered_set<uint64_t> fenced_incarnations;
+  std::vector<proto::IncarnationRange> fenced;      // rising, disjoint
   std::vector<TargetId> local_targets;  // ids of the node's own targets; 0 where it has none yet
+
+  bool IsFenced(Incarnation incarnation) const;
 };
 
 // The view of the node whose targets have `target_uuids`. Chains with no member of ours are left

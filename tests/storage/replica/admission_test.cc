@@ -16,9 +16,15 @@ class AdmissionTest : public ::testing::Test {
     chain.members.push_back({TargetId(1), NodeId(1), proto::SERVING});
     map_.version = MapVersion(12);
     map_.chains.emplace(chain.id, chain);
-    map_.fenced_incarnations.insert(66);
+    Fence(66);
     state_ = {&map_, seconds(100), seconds(50)};
     request_ = {ChainId(7), ChainVersion(3), Incarnation(5), Access::kMutate};
+  }
+  void Fence(uint64_t incarnation) {
+    proto::IncarnationRange range;
+    range.set_first(incarnation);
+    range.set_last(incarnation);
+    map_.fenced.push_back(range);
   }
   Code Verdict() { return Admit(state_, request_).status().code(); }
   void SetMember(proto::TargetState state) { map_.chains.at(ChainId(7)).members[0].state = state; }
@@ -89,7 +95,8 @@ TEST_F(AdmissionTest, FencedClientsReadButDoNotMutate) {
 }
 
 TEST_F(AdmissionTest, TheMetadataServiceHasNoIncarnationAndIsNeverFenced) {
-  map_.fenced_incarnations.insert(0);
+  map_.fenced.clear();
+  Fence(0);
   request_.incarnation = Incarnation(0);
   EXPECT_EQ(Verdict(), Code::kOk);
 }

@@ -24,6 +24,12 @@ void AddChain(proto::ClusterMap& map, uint32_t id, uint32_t version,
   }
 }
 
+void AddFenced(proto::ClusterMap& map, uint64_t first, uint64_t last) {
+  proto::IncarnationRange* range = map.add_fenced();
+  range->set_first(first);
+  range->set_last(last);
+}
+
 proto::ClusterMap TwoNodes() {
   proto::ClusterMap map;
   map.set_version(9);
@@ -34,7 +40,8 @@ proto::ClusterMap TwoNodes() {
   AddChain(map, 10, 4, {1});
   AddChain(map, 11, 5, {3});
   AddChain(map, 12, 6, {3, 2});
-  map.add_fenced_incarnations(77);
+  AddFenced(map, 5, 5);
+  AddFenced(map, 77, 80);
   return map;
 }
 
@@ -44,7 +51,13 @@ TEST(ChainMapTest, KeepsTheChainsThatHaveAMemberHere) {
   EXPECT_EQ(map.chains.size(), 2u);
   EXPECT_TRUE(map.chains.contains(ChainId(10)));
   EXPECT_FALSE(map.chains.contains(ChainId(11)));
-  EXPECT_TRUE(map.fenced_incarnations.contains(77));
+}
+
+TEST(ChainMapTest, IncarnationsAreFencedByRanges) {
+  const ChainMap map = BuildChainMap(TwoNodes(), {"a", "b"});
+  for (uint64_t fenced : {5, 77, 79, 80}) EXPECT_TRUE(map.IsFenced(Incarnation(fenced))) << fenced;
+  for (uint64_t live : {1, 4, 6, 76, 81}) EXPECT_FALSE(map.IsFenced(Incarnation(live))) << live;
+  EXPECT_FALSE(ChainMap().IsFenced(Incarnation(1)));
 }
 
 TEST(ChainMapTest, KnowsTheOtherMembersAndItsOwnPlaceAmongThem) {
