@@ -9,7 +9,6 @@
 #include <span>
 
 #include "client/chunk/delay_queue.h"
-#include "client/chunk/stream_pool.h"
 #include "client/chunk/writer_identity.h"
 #include "client/routing/router.h"
 #include "common/clock.h"
@@ -17,6 +16,7 @@
 #include "common/ids.h"
 #include "common/layout.h"
 #include "common/status.h"
+#include "common/stream_pool.h"
 
 namespace sheaf::client {
 

@@ -1,6 +1,6 @@
-#include "client/chunk/stream_pool.h"
+#include "common/stream_pool.h"
 
-namespace sheaf::client {
+namespace sheaf {
 
 StreamPool::Lease StreamPool::Acquire() {
   auto state = state_.Lock();
@@ -13,4 +13,4 @@ StreamPool::Lease StreamPool::Acquire() {
 
 void StreamPool::Release(const Lease& lease) { state_.Lock()->free.push_back(lease); }
 
-}  // namespace sheaf::client
+}  // namespace sheaf

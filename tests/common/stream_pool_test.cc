@@ -1,8 +1,8 @@
-#include "client/chunk/stream_pool.h"
+#include "common/stream_pool.h"
 
 #include <gtest/gtest.h>
 
-namespace sheaf::client {
+namespace sheaf {
 namespace {
 
 TEST(StreamPoolTest, AStreamIsHeldByOneAtATime) {
@@ -24,4 +24,4 @@ TEST(StreamPoolTest, SequencesOfAStreamRise) {
 }
 
 }  // namespace
-}  // namespace sheaf::client
+}  // namespace sheaf

@@ -5,7 +5,7 @@
 
 #include "common/guarded.h"
 
-namespace sheaf::client {
+namespace sheaf {
 
 // The numbers by which a chain recognises a repeated write: (incarnation, stream, sequence).
 // Thread-safe.
@@ -34,4 +34,4 @@ class StreamPool {
   Guarded<State> state_;
 };
 
-}  // namespace sheaf::client
+}  // namespace sheaf
