@@ -151,6 +151,14 @@ void StorageDaemon::AddMetrics() {
   }
   metrics_->AddCallback("sheaf_storage_serving", "1 while the lease is valid", {},
                         [this] { return replicas_->Serving().ok() ? 1.0 : 0.0; });
+  const auto counts = [this] { return replicas_->retries().GetCounts(); };
+  metrics_->AddCallback("sheaf_storage_mutation_streams", "Client streams remembered", {},
+                        [counts] { return static_cast<double>(counts().streams); });
+  metrics_->AddCallback("sheaf_storage_mutations_repeated",
+                        "Mutations answered without being executed again, since the start", {},
+                        [counts] { return static_cast<double>(counts().repeated); });
+  metrics_->AddCallback("sheaf_storage_mutations_late", "Late duplicates refused, since the start",
+                        {}, [counts] { return static_cast<double>(counts().late); });
   metrics_->AddCallback("sheaf_storage_map_version", "Cluster map applied", {},
                         [this] { return static_cast<double>(replicas_->map_version().value()); });
 }

@@ -14,7 +14,7 @@ enum class Access { kRead, kMutate };
 struct AdmissionRequest {
   ChainId chain;
   ChainVersion chain_version;
-  Incarnation incarnation;  // 0: the metadata service itself, which is never fenced
+  Incarnation incarnation;  // 0: a stock client without a session, which is never fenced
   Access access = Access::kRead;
 };
 

@@ -13,6 +13,11 @@ void ReplicaSet::ApplyMap(const proto::ClusterMap& map) {
   auto next = std::make_shared<Snapshot>();
   next->map = BuildChainMap(map, uuids);
 
+  Publish(next);
+  retries_.Forget([&](Incarnation client) { return next->map.IsFenced(client); });
+}
+
+void ReplicaSet::Publish(const std::shared_ptr<Snapshot>& next) {
   auto current = snapshot_.Lock();
   if (*current && (*current)->map.version > next->map.version) return;
   for (const auto& [id, chain] : next->map.chains) {
@@ -26,7 +31,7 @@ void ReplicaSet::ApplyMap(const proto::ClusterMap& map) {
     if (!replica) replica = std::make_shared<ChainReplica>(id, engine);
     next->replicas.emplace(id, std::move(replica));
   }
-  *current = std::move(next);
+  *current = next;
 }
 
 void ReplicaSet::ExtendLease(Clock::Instant deadline) {
@@ -66,6 +71,14 @@ Status ReplicaSet::Serving() const {
 TargetId ReplicaSet::TargetIdOf(size_t local_target) const {
   std::shared_ptr<const Snapshot> current = snapshot();
   return current ? current->map.local_targets.at(local_target) : TargetId();
+}
+
+MapVersion ReplicaSet::map_in_force() {
+  std::shared_ptr<const Snapshot> current = snapshot();
+  if (!current) return MapVersion();
+  const auto fenced = [&](Incarnation client) { return current->map.IsFenced(client); };
+  if (!retries_.AnyUnderWay(fenced)) map_in_force_ = current->map.version.value();
+  return MapVersion(map_in_force_);
 }
 
 MapVersion ReplicaSet::map_version() const {

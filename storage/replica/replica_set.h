@@ -9,6 +9,7 @@
 #include "common/guarded.h"
 #include "storage/replica/admission.h"
 #include "storage/replica/chain_replica.h"
+#include "storage/replica/retry_table.h"
 
 namespace sheaf::storage {
 
@@ -45,6 +46,13 @@ class ReplicaSet {
   // ok while the lease is valid and a map is applied.
   Status Serving() const;
   MapVersion map_version() const;
+  // The newest map that is in force: applied, and nothing that it refuses is still under way. A
+  // client's mutation that was admitted before the map that fences it may yet take effect; once the
+  // manager is told this version, none will.
+  MapVersion map_in_force();
+  // Mutations begin here before they are admitted: otherwise one could be admitted, not yet be
+  // seen to be under way, and take effect after its client's fence is in force.
+  RetryTable& retries() { return retries_; }
   // 0 until a map names it.
   TargetId TargetIdOf(size_t local_target) const;
   const std::vector<LocalTarget>& targets() const { return targets_; }
@@ -55,12 +63,15 @@ class ReplicaSet {
     std::unordered_map<ChainId, std::shared_ptr<ChainReplica>> replicas;
   };
   std::shared_ptr<const Snapshot> snapshot() const;
+  void Publish(const std::shared_ptr<Snapshot>& next);
   AdmissionState StateFor(const Snapshot* snapshot) const;
 
   const std::vector<LocalTarget> targets_;
   const Clock& clock_;
   std::atomic<int64_t> lease_deadline_ns_{0};
   Guarded<std::shared_ptr<const Snapshot>> snapshot_;
+  RetryTable retries_;
+  std::atomic<uint64_t> map_in_force_{0};
 };
 
 }  // namespace sheaf::storage

@@ -1,10 +1,12 @@
 #include "storage/service/data_handler.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <optional>
 #include <utility>
 
 #include "common/buffer.h"
+#include "common/layout.h"
 #include "storage/service/data_checks.h"
 
 namespace sheaf::storage {
@@ -29,6 +31,20 @@ proto::ChunkInfo InfoFrom(const Engine::ListedChunk& listed) {
   info.set_chain_version(listed.state.chain_version.value());
   info.set_checksum(listed.state.checksum);
   return info;
+}
+
+// Stands for what a mutation asks, so that another one under its name is noticed.
+uint64_t Fingerprint(std::initializer_list<uint64_t> fields) {
+  uint64_t mixed = 0;
+  for (uint64_t field : fields) mixed = MixBits(mixed ^ field);
+  return mixed;
+}
+
+Engine::StateDone StateOutcome(std::function<void(const RetryTable::Answer&)> finish) {
+  return [finish = std::move(finish)](Result<Engine::ChunkState> state) {
+    if (!state.ok()) return finish(state.status());
+    finish(MutationResult{.version = state->version, .chunk_length = state->length});
+  };
 }
 
 }  // namespace
@@ -72,77 +88,107 @@ void DataHandler::StartRead(IoContext& io, const AdmissionRequest& admission, Ch
       });
 }
 
+// Begun before it is admitted: see ReplicaSet::retries.
+void DataHandler::Mutate(ServiceContext& context, const proto::DataContext& request,
+                         uint64_t fingerprint, const Execute& execute, OutcomeDone done) {
+  const RetryTable::Name name{Incarnation(request.incarnation()), request.stream(),
+                              request.sequence()};
+  auto joined = [io = &context.io(), done](const Outcome& outcome) mutable {
+    io->Post([done = std::move(done), outcome] { done(outcome); });
+  };
+  RetryTable::Begun begun = replicas_.retries().Begin(name, fingerprint, std::move(joined));
+  if (begun.answer.has_value()) return done(*begun.answer);
+  if (begun.attempt == nullptr) return;
+  const AdmissionRequest admission = AdmissionFor(request, Access::kMutate);
+  auto finish = [this, admission, attempt = std::move(begun.attempt),
+                 done = std::move(done)](Outcome outcome) {
+    // Durable here, but a chain that has moved on does not know of it: the client writes again.
+    if (outcome.ok()) {
+      if (Status status = replicas_.StillAdmits(admission); !status.ok()) outcome = status;
+    }
+    replicas_.retries().Finish(attempt, outcome);
+    done(outcome);
+  };
+  auto admitted = replicas_.Find(admission);
+  if (!admitted.ok()) return finish(admitted.status());
+  execute(*admitted, finish);
+}
+
 void DataHandler::Write(ServiceContext& context, const proto::WriteChunkRequest& request,
                         Payload payload, Done<proto::WriteChunkResponse> done) {
   if (Status status = CheckWrite(request, payload.bytes.size(), options_.max_payload); !status.ok())
     return done(std::move(status));
-  const AdmissionRequest admission = AdmissionFor(request.ctx(), Access::kMutate);
-  auto admitted = replicas_.Find(admission);
-  if (!admitted.ok()) return done(admitted.status());
-
-  Engine::WriteArgs args;
-  args.key.chunk = ChunkFrom(request.chunk());
-  args.offset = request.offset();
-  args.chunk_size = request.chunk_size();
-  args.crc32c = request.crc32c();
-  args.chain_version = admitted->chain_version;
-  args.buffer = std::move(payload.buffer);
-  args.bytes = payload.bytes;
-  admitted->replica->Write(
-      context.io(), std::move(args),
-      [this, admission, done = std::move(done)](Result<Engine::ChunkState> state) {
-        if (!state.ok()) return done(state.status());
-        // Durable here, but a chain that has moved on does not know of it: the client writes again.
-        if (Status status = replicas_.StillAdmits(admission); !status.ok())
-          return done(std::move(status));
-        proto::WriteChunkResponse response;
-        response.set_version(state->version.value());
-        response.set_chunk_length(state->length);
-        done(std::move(response));
-      });
+  const uint64_t fingerprint = Fingerprint(
+      {static_cast<uint64_t>(transport::Method::kWrite), request.chunk().data_id(),
+       request.chunk().index(), request.offset(), payload.bytes.size(), request.crc32c()});
+  auto execute = [&](const ReplicaSet::Admitted& admitted, OutcomeDone finish) {
+    Engine::WriteArgs args;
+    args.key.chunk = ChunkFrom(request.chunk());
+    args.offset = request.offset();
+    args.chunk_size = request.chunk_size();
+    args.crc32c = request.crc32c();
+    args.chain_version = admitted.chain_version;
+    args.buffer = std::move(payload.buffer);
+    args.bytes = payload.bytes;
+    admitted.replica->Write(context.io(), std::move(args), StateOutcome(std::move(finish)));
+  };
+  Mutate(context, request.ctx(), fingerprint, execute,
+         [done = std::move(done)](const Outcome& outcome) {
+           if (!outcome.ok()) return done(outcome.status());
+           proto::WriteChunkResponse response;
+           response.set_version(outcome->version.value());
+           response.set_chunk_length(outcome->chunk_length);
+           done(std::move(response));
+         });
 }
 
 void DataHandler::Truncate(ServiceContext& context, const proto::TruncateChunkRequest& request,
                            Done<proto::TruncateChunkResponse> done) {
   if (Status status = CheckTruncate(request); !status.ok()) return done(std::move(status));
-  const AdmissionRequest admission = AdmissionFor(request.ctx(), Access::kMutate);
-  auto admitted = replicas_.Find(admission);
-  if (!admitted.ok()) return done(admitted.status());
-  const ChainReplica::TruncateArgs args{ChunkFrom(request.chunk()), request.length(),
-                                        request.chunk_size(), request.extend(),
-                                        admitted->chain_version};
-  admitted->replica->Truncate(
-      context.io(), args,
-      [this, admission, done = std::move(done)](Result<Engine::ChunkState> state) {
-        if (!state.ok()) return done(state.status());
-        if (Status status = replicas_.StillAdmits(admission); !status.ok())
-          return done(std::move(status));
-        proto::TruncateChunkResponse response;
-        response.set_version(state->version.value());
-        response.set_chunk_length(state->length);
-        done(std::move(response));
-      });
+  const uint64_t fingerprint =
+      Fingerprint({static_cast<uint64_t>(transport::Method::kTruncate), request.chunk().data_id(),
+                   request.chunk().index(), request.length(), request.extend()});
+  auto execute = [&](const ReplicaSet::Admitted& admitted, OutcomeDone finish) {
+    const ChainReplica::TruncateArgs args{ChunkFrom(request.chunk()), request.length(),
+                                          request.chunk_size(), request.extend(),
+                                          admitted.chain_version};
+    admitted.replica->Truncate(context.io(), args, StateOutcome(std::move(finish)));
+  };
+  Mutate(context, request.ctx(), fingerprint, execute,
+         [done = std::move(done)](const Outcome& outcome) {
+           if (!outcome.ok()) return done(outcome.status());
+           proto::TruncateChunkResponse response;
+           response.set_version(outcome->version.value());
+           response.set_chunk_length(outcome->chunk_length);
+           done(std::move(response));
+         });
 }
 
+// One page; the caller asks for the next under its stream's next sequence. The same sequence gets
+// the first answer again, and removes nothing.
 void DataHandler::Remove(ServiceContext& context, const proto::RemoveChunksRequest& request,
                          Done<proto::RemoveChunksResponse> done) {
   if (Status status = CheckRemove(request); !status.ok()) return done(std::move(status));
-  const AdmissionRequest admission = AdmissionFor(request.ctx(), Access::kMutate);
-  auto admitted = replicas_.Find(admission);
-  if (!admitted.ok()) return done(admitted.status());
   const uint32_t limit =
       request.limit() == 0 ? kMaxRemovals : std::min(request.limit(), kMaxRemovals);
-  admitted->replica->Remove(
-      context.io(), DataId(request.data_id()), request.first_index(), limit,
-      [this, admission, done = std::move(done)](Result<Engine::RemoveAnswer> answer) {
-        if (!answer.ok()) return done(answer.status());
-        if (Status status = replicas_.StillAdmits(admission); !status.ok())
-          return done(std::move(status));
-        proto::RemoveChunksResponse response;
-        response.set_removed(answer->removed);
-        response.set_more(answer->more);
-        done(std::move(response));
-      });
+  const uint64_t fingerprint = Fingerprint({static_cast<uint64_t>(transport::Method::kRemove),
+                                            request.data_id(), request.first_index(), limit});
+  auto execute = [&](const ReplicaSet::Admitted& admitted, OutcomeDone finish) {
+    admitted.replica->Remove(
+        context.io(), DataId(request.data_id()), request.first_index(), limit,
+        [finish = std::move(finish)](Result<Engine::RemoveAnswer> answer) {
+          if (!answer.ok()) return finish(answer.status());
+          finish(MutationResult{.removed = answer->removed, .more = answer->more});
+        });
+  };
+  Mutate(context, request.ctx(), fingerprint, execute,
+         [done = std::move(done)](const Outcome& outcome) {
+           if (!outcome.ok()) return done(outcome.status());
+           proto::RemoveChunksResponse response;
+           response.set_removed(outcome->removed);
+           response.set_more(outcome->more);
+           done(std::move(response));
+         });
 }
 
 void DataHandler::List(ServiceContext& context, const proto::ListChunksRequest& request,

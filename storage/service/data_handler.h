@@ -56,6 +56,13 @@ class DataHandler {
   uint32_t max_payload() const { return options_.max_payload; }
 
  private:
+  using Outcome = RetryTable::Answer;
+  using OutcomeDone = std::function<void(const Outcome&)>;
+  using Execute = std::function<void(const ReplicaSet::Admitted&, OutcomeDone)>;
+  // Takes a mutation through the retry table and admission. `execute` runs, if at all, during the
+  // call.
+  void Mutate(ServiceContext& context, const proto::DataContext& request, uint64_t fingerprint,
+              const Execute& execute, OutcomeDone done);
   void StartRead(IoContext& io, const AdmissionRequest& admission, ChunkId chunk, uint32_t offset,
                  uint32_t length, Done<ReadReply> done);
 

@@ -14,7 +14,8 @@ namespace sheaf::storage {
 namespace {
 
 constexpr std::chrono::seconds kRepeatLog{10};
-constexpr uint32_t kBeatsBehindMax = 4;  // then the map stream is taken for dead
+constexpr uint32_t kBeatsBehindMax = 4;      // then the map stream is taken for dead
+constexpr uint32_t kBeatsWithoutLease = 10;  // for one
 
 }  // namespace
 
@@ -120,8 +121,14 @@ void ManagerLink::HeartbeatMain() {
     }
     // The beat is kept: what the call took comes off the pause.
     const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(clock_.Now() - began);
-    pause = std::max(std::chrono::milliseconds(1), heartbeat_every_ - took);
+    pause = std::max(std::chrono::milliseconds(1), BeatEvery() - took);
   }
+}
+
+// Sooner while there is no lease: the manager waits for us to know a map, which is on its way.
+std::chrono::milliseconds ManagerLink::BeatEvery() const {
+  return leased_ ? heartbeat_every_
+                 : std::max(std::chrono::milliseconds(1), heartbeat_every_ / kBeatsWithoutLease);
 }
 
 proto::TargetReport ManagerLink::ReportOf(size_t local_target) const {
@@ -180,7 +187,7 @@ Status ManagerLink::Heartbeat() {
   proto::HeartbeatRequest request;
   request.set_node_id(node_id_);
   request.set_uuid(options_.node_uuid);
-  request.set_map_version(replicas_.map_version().value());
+  request.set_map_version(replicas_.map_in_force().value());
   for (size_t i = 0; i < replicas_.targets().size(); ++i) *request.add_targets() = ReportOf(i);
 
   proto::HeartbeatResponse response;
@@ -189,6 +196,7 @@ Status ManagerLink::Heartbeat() {
   const Clock::Instant sent = clock_.Now();
   RETURN_IF_ERROR(FromGrpc(stubs_->heartbeat->Heartbeat(&context, request, &response)));
   replicas_.ExtendLease(sent + std::chrono::milliseconds(response.lease_ms()));
+  leased_ = response.lease_ms() > 0;
   CheckMapProgress(response.map_version());
   return Status::Ok();
 }
@@ -196,11 +204,13 @@ Status ManagerLink::Heartbeat() {
 // A stream can die without a word; the heartbeat's answer tells what it should have brought.
 void ManagerLink::CheckMapProgress(uint64_t newest_version) {
   if (newest_version <= replicas_.map_version().value()) {
-    beats_behind_ = 0;
-  } else if (++beats_behind_ >= kBeatsBehindMax) {
-    beats_behind_ = 0;
-    CancelStream();
+    behind_ = std::chrono::milliseconds(0);
+    return;
   }
+  behind_ += BeatEvery();
+  if (behind_ < kBeatsBehindMax * heartbeat_every_) return;
+  behind_ = std::chrono::milliseconds(0);
+  CancelStream();
 }
 
 // ---- map thread ----

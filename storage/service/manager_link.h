@@ -65,6 +65,7 @@ class ManagerLink {
   Status Heartbeat();
   Status FollowMap();
   void CheckMapProgress(uint64_t newest_version);
+  std::chrono::milliseconds BeatEvery() const;
   void CancelStream();
   proto::RegisterNodeRequest RegistrationRequest() const;
   proto::TargetReport ReportOf(size_t local_target) const;
@@ -86,7 +87,9 @@ class ManagerLink {
   uint32_t node_id_ = 0;
   std::vector<uint32_t> target_ids_;
   std::chrono::milliseconds heartbeat_every_{500};
-  uint32_t beats_behind_ = 0;  // heartbeats in a row that told of a newer map than we have
+  bool leased_ = true;  // by the last heartbeat's answer
+  // For so long heartbeats in a row have told of a newer map than we have.
+  std::chrono::milliseconds behind_{0};
 
   std::thread heartbeat_thread_;
   std::thread map_thread_;

@@ -59,6 +59,31 @@ class DataFramesTest : public ::testing::Test {
     return bytes;
   }
 
+  // A write under a name, without waiting for its answer.
+  void SendNamed(uint64_t incarnation, uint32_t stream, uint64_t sequence, uint64_t data_id,
+                 const std::string& bytes) {
+    proto::WriteChunkRequest request = DataRig::WriteOf(data_id, 0, bytes);
+    request.mutable_ctx()->set_incarnation(incarnation);
+    request.mutable_ctx()->set_stream(stream);
+    request.mutable_ctx()->set_sequence(sequence);
+    CHECK(client_->Send(
+        RawFrameClient::Request(++id_, Method::kWrite, request.SerializeAsString(), bytes)));
+  }
+  Result<proto::WriteChunkResponse> ReceiveWritten() {
+    auto answer = client_->Receive();
+    CHECK(answer.has_value(), "connection closed");
+    if (answer->header.type == FrameType::kError)
+      return transport::DecodeError(BytesOf(answer->message));
+    proto::WriteChunkResponse response;
+    CHECK(response.ParseFromString(answer->message));
+    return response;
+  }
+  Result<proto::WriteChunkResponse> WriteNamed(uint32_t stream, uint64_t sequence, uint64_t data_id,
+                                               const std::string& bytes) {
+    SendNamed(1, stream, sequence, data_id, bytes);
+    return ReceiveWritten();
+  }
+
   DataRig rig_;
   DataFrames frames_{rig_.data};
   Address address_;
@@ -179,6 +204,95 @@ TEST_F(DataFramesTest, TellsSpaceAndHealth) {
   ASSERT_TRUE(Call(Method::kHealth, proto::HealthRequest(), &health).ok());
   EXPECT_FALSE(health.serving());
   EXPECT_EQ(health.reason(), "disk is gone");
+}
+
+TEST_F(DataFramesTest, ARepeatedWriteIsNotExecutedAgain) {
+  const auto first = WriteNamed(1, 7, 5, "first");
+  ASSERT_TRUE(first.ok());
+  ASSERT_TRUE(WriteNamed(2, 1, 5, "later").ok());
+  const auto again = WriteNamed(1, 7, 5, "first");
+  ASSERT_TRUE(again.ok()) << again.status().ToString();
+  EXPECT_EQ(again->version(), first->version());
+  EXPECT_EQ(*Read(5, 0, 5), "later");
+}
+
+TEST_F(DataFramesTest, ALateDuplicateIsRefusedWithoutEffect) {
+  ASSERT_TRUE(WriteNamed(1, 7, 5, "first").ok());
+  ASSERT_TRUE(WriteNamed(1, 8, 6, "other chunk, same stream").ok());
+  ASSERT_TRUE(WriteNamed(2, 1, 5, "later").ok());
+  EXPECT_EQ(WriteNamed(1, 7, 5, "first").status().code(), Code::kCancelled);
+  EXPECT_EQ(*Read(5, 0, 5), "later");
+}
+
+TEST_F(DataFramesTest, ARefusedWriteMayComeAgain) {
+  rig_.engine.FailWith({Code::kNoSpace, "full"});
+  EXPECT_EQ(WriteNamed(1, 7, 5, "bytes").status().code(), Code::kNoSpace);
+  rig_.engine.FailWith(Status());
+  EXPECT_TRUE(WriteNamed(1, 7, 5, "bytes").ok());
+  EXPECT_EQ(*Read(5, 0, 5), "bytes");
+}
+
+TEST_F(DataFramesTest, ARepeatedWriteJoinsTheOneUnderWay) {
+  rig_.engine.Hold();
+  SendNamed(1, 1, 7, 5, "bytes");
+  SendNamed(1, 1, 7, 5, "bytes");
+  while (rig_.replicas.retries().GetCounts().repeated == 0) std::this_thread::yield();
+  EXPECT_EQ(rig_.engine.held(), 1u);
+  rig_.engine.Release();
+  const auto one = ReceiveWritten();
+  const auto other = ReceiveWritten();
+  ASSERT_TRUE(one.ok() && other.ok());
+  EXPECT_EQ(one->version(), other->version());
+}
+
+TEST_F(DataFramesTest, RepeatedTruncatesAndRemovalsAreNotExecutedAgain) {
+  ASSERT_TRUE(WriteNamed(1, 1, 5, "12345678").ok());
+  proto::TruncateChunkRequest truncate;
+  DataRig::SetContext(truncate);
+  truncate.mutable_ctx()->set_stream(2);
+  truncate.mutable_ctx()->set_sequence(1);
+  truncate.mutable_chunk()->set_data_id(5);
+  truncate.set_chunk_size(1 << 22);
+  truncate.set_length(3);
+  proto::TruncateChunkResponse truncated;
+  ASSERT_TRUE(Call(Method::kTruncate, truncate, &truncated).ok());
+  ASSERT_TRUE(WriteNamed(1, 2, 5, "longer again").ok());
+  ASSERT_TRUE(Call(Method::kTruncate, truncate, &truncated).ok());
+  EXPECT_EQ(truncated.chunk_length(), 3u) << "the first answer";
+  EXPECT_EQ(*Read(5, 0, 100), "longer again");
+
+  proto::RemoveChunksRequest remove;
+  DataRig::SetContext(remove);
+  remove.mutable_ctx()->set_stream(2);
+  remove.mutable_ctx()->set_sequence(2);
+  remove.set_data_id(5);
+  proto::RemoveChunksResponse removed;
+  ASSERT_TRUE(Call(Method::kRemove, remove, &removed).ok());
+  ASSERT_TRUE(WriteNamed(1, 3, 5, "new").ok());
+  ASSERT_TRUE(Call(Method::kRemove, remove, &removed).ok());
+  EXPECT_EQ(removed.removed(), 1u) << "the first answer";
+  EXPECT_EQ(*Read(5, 0, 100), "new");
+  truncate.set_length(0);
+  EXPECT_EQ(Call(Method::kTruncate, truncate, &truncated).status().code(), Code::kCancelled);
+}
+
+TEST_F(DataFramesTest, AFenceIsInForceOnceNothingItRefusesIsUnderWay) {
+  ASSERT_EQ(rig_.replicas.map_in_force(), MapVersion(1));
+  rig_.engine.Hold();
+  SendNamed(70, 1, 1, 5, "admitted before the fence");
+  SendNamed(71, 1, 1, 6, "another client");
+  while (rig_.engine.held() < 2) std::this_thread::yield();
+  proto::ClusterMap map = DataRig::Map(2);
+  map.mutable_fenced(0)->set_last(70);
+  rig_.replicas.ApplyMap(map);
+  EXPECT_EQ(rig_.replicas.map_version(), MapVersion(2));
+  EXPECT_EQ(rig_.replicas.map_in_force(), MapVersion(1));
+  rig_.engine.Release();
+  EXPECT_EQ(ReceiveWritten().status().code(), Code::kFenced);
+  EXPECT_TRUE(ReceiveWritten().ok());
+  EXPECT_EQ(rig_.replicas.map_in_force(), MapVersion(2));
+  rig_.replicas.ApplyMap(map);
+  EXPECT_EQ(rig_.replicas.retries().GetCounts().streams, 1u) << "the fenced client is forgotten";
 }
 
 }  // namespace
