@@ -87,10 +87,8 @@ Result<std::vector<Reclaimer::Entry>> Reclaimer::ReadPage(RemovalEpoch after,
   return entries;
 }
 
-// A replaced data_id belongs to a living file, which may well be open: pins do not concern it.
 bool Reclaimer::IsDue(const Entry& entry) const {
-  const bool whole = entry.removal.kind == Removal::Kind::kInode;
-  if (!may_reclaim_(entry.epoch, whole ? entry.removal.inode : InodeId())) return false;
+  if (!may_reclaim_(entry.epoch, entry.removal)) return false;
   auto failing = failing_.find(entry.epoch);
   if (failing != failing_.end()) return clock_.Now() >= failing->second.next_try;
   return failing_.size() < options_.max_failing;

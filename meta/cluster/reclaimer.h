@@ -42,8 +42,8 @@ struct ReclaimerOptions {
 // Thread safety: all calls, from any thread. One thread of its own.
 class Reclaimer {
  public:
-  // Whether every session has acknowledged `epoch` and none pins `inode`.
-  using MayReclaim = std::function<bool(RemovalEpoch epoch, InodeId inode)>;
+  // Whether every session has acknowledged `epoch` and none pins what is to go.
+  using MayReclaim = std::function<bool(RemovalEpoch epoch, const Removal& removal)>;
 
   static constexpr size_t kPage = 1024;           // rows read at a time
   static constexpr size_t kRowsPerStep = 512;     // deleted by one executor operation

@@ -14,16 +14,16 @@ void SessionTable::Recover(Incarnation session, Clock::Instant now) {
   Add(session, RemovalEpoch(), now);
 }
 
-Status SessionTable::Renew(Incarnation session, RemovalEpoch acked,
-                           const std::vector<InodeId>& pins, Clock::Instant now) {
+Status SessionTable::Renew(Incarnation session, RemovalEpoch acked, const Pins& pins,
+                           Clock::Instant now) {
   auto found = sessions_.find(session);
   if (found == sessions_.end() || found->second.ending) {
     return {Code::kNoSession, "renew session " + ToString(session) + ": it is over or unknown"};
   }
-  if (pins.size() > kMaxPinsPerSession) {
-    return {Code::kTooBig, "renew session " + ToString(session) + ": " +
-                               std::to_string(pins.size()) + " pins exceed the limit of " +
-                               std::to_string(kMaxPinsPerSession)};
+  const size_t count = pins.inodes.size() + pins.data_ids.size();
+  if (count > kMaxPinsPerSession) {
+    return {Code::kTooBig, "renew session " + ToString(session) + ": " + std::to_string(count) +
+                               " pins exceed the limit of " + std::to_string(kMaxPinsPerSession)};
   }
   Entry& entry = found->second;
   entry.expires = now + lease_;
@@ -31,16 +31,16 @@ Status SessionTable::Renew(Incarnation session, RemovalEpoch acked,
   if (acked < entry.acked) return Status::Ok();
   Unpin(entry);
   entry.acked = acked;
-  entry.pins = {pins.begin(), pins.end()};
-  for (InodeId inode : entry.pins) ++pin_counts_[inode];
+  entry.inodes = {pins.inodes.begin(), pins.inodes.end()};
+  entry.data_ids = {pins.data_ids.begin(), pins.data_ids.end()};
+  inodes_.Pin(entry.inodes);
+  data_ids_.Pin(entry.data_ids);
   return Status::Ok();
 }
 
 void SessionTable::Unpin(const Entry& entry) {
-  for (InodeId inode : entry.pins) {
-    auto count = pin_counts_.find(inode);
-    if (--count->second == 0) pin_counts_.erase(count);
-  }
+  inodes_.Unpin(entry.inodes);
+  data_ids_.Unpin(entry.data_ids);
 }
 
 bool SessionTable::End(Incarnation session) {

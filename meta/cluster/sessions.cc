@@ -7,7 +7,6 @@
 #include "meta/ops/executor.h"
 #include "meta/ops/ops.h"
 #include "meta/schema/keys.h"
-#include "meta/schema/values.h"
 
 namespace sheaf::meta {
 namespace {
@@ -135,9 +134,9 @@ Result<proto::RenewSessionResponse> Sessions::RenewSession(
                                       ": it acknowledges removal epoch " + std::to_string(acked) +
                                       ", the newest is " + ToString(newest));
   }
-  std::vector<InodeId> pins;
-  pins.reserve(request.pinned_inodes_size());
-  for (uint64_t inode : request.pinned_inodes()) pins.emplace_back(inode);
+  SessionTable::Pins pins;
+  for (uint64_t inode : request.pinned_inodes()) pins.inodes.emplace_back(inode);
+  for (uint64_t data_id : request.pinned_data_ids()) pins.data_ids.emplace_back(data_id);
   RETURN_IF_ERROR(table_.Lock()->Renew(Incarnation(request.incarnation()), RemovalEpoch(acked),
                                        pins, clock_.Now()));
 
@@ -149,9 +148,12 @@ Result<proto::RenewSessionResponse> Sessions::RenewSession(
   auto tell = [&](std::string_view key, std::string_view value) -> Status {
     ASSIGN_OR_RETURN(const uint64_t epoch, KeyField(key, 0));
     ASSIGN_OR_RETURN(const Removal removal, DecodeRemoval(value));
-    // Replaced bytes of a living file cannot be kept open: only inodes are told.
     if (removal.kind == Removal::Kind::kInode) {
       response.add_removed_inodes(removal.inode.value());
+    } else {
+      proto::ReplacedData* replaced = response.add_replaced();
+      replaced->set_inode(removal.inode.value());
+      replaced->set_data_id(removal.data_id.value());
     }
     if (++rows == kRemovedPage) response.set_removal_epoch(epoch);
     return Status::Ok();
@@ -178,9 +180,12 @@ void Sessions::CloseSession(Incarnation session, CloseDone done) {
   changed_.notify_all();
 }
 
-bool Sessions::MayReclaim(RemovalEpoch epoch, InodeId inode) const {
+// A handle keeps the inode it opened, and the data_id it reads: one does not stand for the other.
+bool Sessions::MayReclaim(RemovalEpoch epoch, const Removal& removal) const {
   auto table = table_.Lock();
-  return epoch <= table->AckedByAll() && !table->IsPinned(inode);
+  if (epoch > table->AckedByAll()) return false;
+  return removal.kind == Removal::Kind::kInode ? !table->IsPinned(removal.inode)
+                                               : !table->IsPinned(removal.data_id);
 }
 
 RemovalEpoch Sessions::AckedByAll() const { return table_.Lock()->AckedByAll(); }

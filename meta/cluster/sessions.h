@@ -15,6 +15,7 @@
 #include "common/ids.h"
 #include "common/status.h"
 #include "meta/cluster/session_table.h"
+#include "meta/schema/values.h"
 #include "proto/cluster.pb.h"
 
 namespace sheaf::meta {
@@ -41,7 +42,7 @@ class Sessions {
   using CloseDone = std::function<void(Status)>;
 
   static constexpr size_t kMaxDescription = 1024;  // bytes
-  static constexpr size_t kRemovedPage = 4096;     // inodes told in one renewal
+  static constexpr size_t kRemovedPage = 4096;     // removals told in one renewal
   static constexpr size_t kCleanupRows = 512;      // rows one step deletes
 
   // Loads the session rows. `executor` and `clock` outlive this.
@@ -59,7 +60,7 @@ class Sessions {
   void CloseSession(Incarnation session, CloseDone done);
 
   // For the reclaimer: see SessionTable.
-  bool MayReclaim(RemovalEpoch epoch, InodeId inode) const;
+  bool MayReclaim(RemovalEpoch epoch, const Removal& removal) const;
   RemovalEpoch AckedByAll() const;
   size_t Count() const;
 

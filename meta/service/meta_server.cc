@@ -80,7 +80,9 @@ void MetaServer::Parts::StartBackground(const MetaServerOptions& options, const 
   reclaimer_options.interval = options.reclaim_interval;
   reclaimer = std::make_unique<Reclaimer>(
       *executor, *trimmer, clock,
-      [this](RemovalEpoch epoch, InodeId inode) { return sessions->MayReclaim(epoch, inode); },
+      [this](RemovalEpoch epoch, const Removal& removal) {
+        return sessions->MayReclaim(epoch, removal);
+      },
       reclaimer_options);
   truncations = std::make_unique<Truncations>(*executor, *trimmer, TruncationOptions());
   readers = std::make_unique<WorkerPool>(options.reader_threads, options.max_waiting_reads);

@@ -26,8 +26,9 @@ class ReclaimerTest : public ::testing::Test {
   }
 
   void Start() {
-    auto may_reclaim = [this](RemovalEpoch, InodeId inode) {
-      return !pinned_.Lock()->contains(inode.value());
+    auto may_reclaim = [this](RemovalEpoch, const Removal& removal) {
+      const bool whole = removal.kind == Removal::Kind::kInode;
+      return !pinned_.Lock()->contains(whole ? removal.inode.value() : removal.data_id.value());
     };
     reclaimer_ =
         std::make_unique<Reclaimer>(meta_.executor(), trimmer_, clock_, may_reclaim, options_);
@@ -88,8 +89,13 @@ TEST_F(ReclaimerTest, RemovesReplacedDataOfALivingFile) {
   auto truncated = meta_.Truncate(inode, 0);
   ASSERT_TRUE(truncated.ok());
   ASSERT_NE(truncated->data_id(), created->attr().data_id());
-  pinned_.Lock()->insert(inode);  // it is open, which does not concern the old bytes
+  // A reader still has the old bytes open.
+  pinned_.Lock()->insert(created->attr().data_id());
+  CreateAndUnlink("other");
   Start();
+  ASSERT_TRUE(Eventually([&] { return Queued() == 1; }));
+  EXPECT_FALSE(trimmer_.Trimmed(DataId(created->attr().data_id())));
+  pinned_.Lock()->clear();
   ASSERT_TRUE(Eventually([&] { return Queued() == 0; }));
   EXPECT_TRUE(trimmer_.Trimmed(DataId(created->attr().data_id())));
   EXPECT_FALSE(trimmer_.Trimmed(DataId(truncated->data_id())));

@@ -16,7 +16,10 @@ constexpr Incarnation kTwo{2};
 class SessionTableTest : public ::testing::Test {
  protected:
   Status Renew(Incarnation session, uint64_t acked, std::vector<InodeId> pins = {}) {
-    return table_.Renew(session, RemovalEpoch(acked), pins, clock_.Now());
+    return table_.Renew(session, RemovalEpoch(acked), {.inodes = pins}, clock_.Now());
+  }
+  Status RenewData(Incarnation session, uint64_t acked, std::vector<DataId> pins) {
+    return table_.Renew(session, RemovalEpoch(acked), {.data_ids = pins}, clock_.Now());
   }
 
   FakeClock clock_;
@@ -65,6 +68,20 @@ TEST_F(SessionTableTest, PinsAreThoseOfTheLastRenewalOfAnySession) {
   EXPECT_FALSE(table_.IsPinned(InodeId(11)));
 }
 
+TEST_F(SessionTableTest, DataIsPinnedApartFromInodes) {
+  table_.Add(kOne, RemovalEpoch(), clock_.Now());
+  table_.Add(kTwo, RemovalEpoch(), clock_.Now());
+  ASSERT_TRUE(RenewData(kOne, 4, {DataId(10)}).ok());
+  ASSERT_TRUE(RenewData(kTwo, 4, {DataId(10), DataId(11)}).ok());
+  EXPECT_TRUE(table_.IsPinned(DataId(10)));
+  EXPECT_FALSE(table_.IsPinned(InodeId(10)));
+  ASSERT_TRUE(RenewData(kTwo, 5, {}).ok());
+  EXPECT_TRUE(table_.IsPinned(DataId(10)));
+  EXPECT_FALSE(table_.IsPinned(DataId(11)));
+  table_.Remove(kOne);
+  EXPECT_FALSE(table_.IsPinned(DataId(10)));
+}
+
 TEST_F(SessionTableTest, AnOvertakenRenewalDoesNotUndoPins) {
   table_.Add(kOne, RemovalEpoch(), clock_.Now());
   ASSERT_TRUE(Renew(kOne, 6, {InodeId(10)}).ok());
@@ -84,6 +101,9 @@ TEST_F(SessionTableTest, RefusesTooManyPins) {
   table_.Add(kOne, RemovalEpoch(), clock_.Now());
   std::vector<InodeId> pins(kMaxPinsPerSession + 1);
   EXPECT_EQ(Renew(kOne, 1, pins).code(), Code::kTooBig);
+  pins.pop_back();
+  const SessionTable::Pins both{.inodes = pins, .data_ids = {DataId(1)}};
+  EXPECT_EQ(table_.Renew(kOne, RemovalEpoch(1), both, clock_.Now()).code(), Code::kTooBig);
 }
 
 }  // namespace

@@ -55,6 +55,17 @@ class SessionsTest : public ::testing::Test {
     for (uint64_t pin : pins) request.add_pinned_inodes(pin);
     return sessions_->RenewSession(request);
   }
+  Result<proto::RenewSessionResponse> RenewData(uint64_t session, uint64_t acked,
+                                                std::vector<uint64_t> pins) {
+    proto::RenewSessionRequest request;
+    request.set_incarnation(session);
+    request.set_acked_removal_epoch(acked);
+    for (uint64_t pin : pins) request.add_pinned_data_ids(pin);
+    return sessions_->RenewSession(request);
+  }
+  bool MayReclaim(RemovalEpoch epoch, uint64_t inode) {
+    return sessions_->MayReclaim(epoch, {.inode = InodeId(inode)});
+  }
   uint64_t Newest() {
     return store_.Rows(std::string(1, 'U')).empty()
                ? 0
@@ -162,14 +173,38 @@ TEST_F(SessionsTest, ReclaimingWaitsForEverySessionAndItsPins) {
   const uint64_t session = Open().incarnation();
   const uint64_t inode = CreateAndUnlink("a");
   const RemovalEpoch epoch(Newest());
-  EXPECT_FALSE(sessions_->MayReclaim(epoch, InodeId(inode)));
+  EXPECT_FALSE(MayReclaim(epoch, inode));
   ASSERT_TRUE(Renew(meta_.session().value(), epoch.value()).ok());
-  EXPECT_FALSE(sessions_->MayReclaim(epoch, InodeId(inode)));
+  EXPECT_FALSE(MayReclaim(epoch, inode));
   ASSERT_TRUE(Renew(session, epoch.value(), {inode}).ok());
-  EXPECT_FALSE(sessions_->MayReclaim(epoch, InodeId(inode)));
-  EXPECT_TRUE(sessions_->MayReclaim(epoch, InodeId(inode + 1)));
+  EXPECT_FALSE(MayReclaim(epoch, inode));
+  EXPECT_TRUE(MayReclaim(epoch, inode + 1));
   ASSERT_TRUE(Close(session).ok());
-  EXPECT_TRUE(Eventually([&] { return sessions_->MayReclaim(epoch, InodeId(inode)); }));
+  EXPECT_TRUE(Eventually([&] { return MayReclaim(epoch, inode); }));
+}
+
+TEST_F(SessionsTest, ReplacedDataIsToldAndPinned) {
+  const proto::OpenSessionResponse opened = Open();
+  const uint64_t inode = meta_.Create(1, "a")->attr().inode();
+  ASSERT_TRUE(meta_.Fsync(inode, 1, 100).ok());
+  const uint64_t old_data = meta_.GetAttr(inode)->data_id();
+  ASSERT_TRUE(meta_.Truncate(inode, 0).ok());
+  const RemovalEpoch epoch(Newest());
+  const Removal removal = meta_.Removals()->at(0);
+
+  const auto told = Renew(opened.incarnation(), opened.removal_epoch());
+  ASSERT_TRUE(told.ok());
+  EXPECT_EQ(told->removed_inodes_size(), 0);
+  ASSERT_EQ(told->replaced_size(), 1);
+  EXPECT_EQ(told->replaced(0).inode(), inode);
+  EXPECT_EQ(told->replaced(0).data_id(), old_data);
+
+  ASSERT_TRUE(Renew(meta_.session().value(), epoch.value(), {inode}).ok());
+  EXPECT_FALSE(sessions_->MayReclaim(epoch, removal)) << "the other has not answered";
+  ASSERT_TRUE(RenewData(opened.incarnation(), epoch.value(), {old_data}).ok());
+  EXPECT_FALSE(sessions_->MayReclaim(epoch, removal));
+  ASSERT_TRUE(RenewData(opened.incarnation(), epoch.value(), {}).ok());
+  EXPECT_TRUE(sessions_->MayReclaim(epoch, removal)) << "the inode's pin is not the data's";
 }
 
 TEST_F(SessionsTest, AfterARestartNothingIsReclaimedBeforeEveryoneRenewed) {
@@ -178,13 +213,13 @@ TEST_F(SessionsTest, AfterARestartNothingIsReclaimedBeforeEveryoneRenewed) {
   const RemovalEpoch epoch(Newest());
   ASSERT_TRUE(Renew(meta_.session().value(), epoch.value()).ok());
   ASSERT_TRUE(Renew(session, epoch.value()).ok());
-  ASSERT_TRUE(sessions_->MayReclaim(epoch, InodeId(inode)));
+  ASSERT_TRUE(MayReclaim(epoch, inode));
   Restart();
   EXPECT_EQ(sessions_->Count(), 2u);
-  EXPECT_FALSE(sessions_->MayReclaim(epoch, InodeId(inode)));
+  EXPECT_FALSE(MayReclaim(epoch, inode));
   ASSERT_TRUE(Renew(meta_.session().value(), epoch.value()).ok());
   ASSERT_TRUE(Renew(session, epoch.value(), {inode}).ok());
-  EXPECT_FALSE(sessions_->MayReclaim(epoch, InodeId(inode)));
+  EXPECT_FALSE(MayReclaim(epoch, inode));
 }
 
 TEST_F(SessionsTest, ARestartTakesUpAnEndThatWasUnderWay) {
