@@ -50,15 +50,17 @@ Status CheckNotTrimming(const ReadView& view, const Inode& file) {
   return {Code::kBusy, "extend inode " + ToString(file.id) + ": its tail is being trimmed"};
 }
 
-// REQUIRES: 0 < size < file.size; size_epoch is raised already.
-Status Shorten(OpContext& ctx, uint64_t size, Inode& file) {
+// Sets the length and leaves an intent to trim what lies beyond. While one is pending only to a
+// shorter length. REQUIRES: 0 < size; size_epoch is raised already.
+Status CutAt(OpContext& ctx, uint64_t size, Inode& file) {
   ASSIGN_OR_RETURN(const auto pending, LoadIntent(ctx, file.id));
+  const uint64_t known = std::max(size, file.size);
   const TruncateIntent intent = {
       .size_epoch = file.size_epoch,
       .data_id = file.data_id,
       .layout = file.layout,
       .keep_bytes = size,
-      .old_bytes = pending ? std::max(pending->old_bytes, file.size) : file.size};
+      .old_bytes = pending ? std::max(pending->old_bytes, known) : known};
   ctx.Put(TruncateIntentKey(file.id), EncodeTruncateIntent(intent));
   return SetSize(ctx, size, file);
 }
@@ -86,12 +88,16 @@ Status TruncateFile(OpContext& ctx, const proto::Caller& caller, Inode& file, ui
   RETURN_IF_ERROR(CheckSize(size, file));
   file.size_epoch = SizeEpoch(file.size_epoch.value() + 1);
   file.append_end = 0;  // reservations go with the epoch
-  // A writer may have put down bytes that it has not reported yet.
+  // A writer may have put down bytes that it has not reported yet. What the caller wrote itself it
+  // has reported; what others wrote beyond the new length would come back when theirs is settled.
   const bool may_have_chunks = file.size > 0 || file.writers > 0;
+  ASSIGN_OR_RETURN(const bool caller_writes, HasWriteOpen(ctx, file.id));
+  const bool others_write = file.writers > (caller_writes ? 1 : 0);
+  if (size > file.size) RETURN_IF_ERROR(CheckNotTrimming(ctx, file));
   if (size == 0) {
     if (may_have_chunks) RETURN_IF_ERROR(ReplaceData(ctx, file));
-  } else if (size < file.size) {
-    RETURN_IF_ERROR(Shorten(ctx, size, file));
+  } else if (size < file.size || others_write) {
+    RETURN_IF_ERROR(CutAt(ctx, size, file));
   } else {
     RETURN_IF_ERROR(RaiseLength(ctx, size, file));
   }

@@ -1,5 +1,7 @@
 #include "meta/ops/ops.h"
 
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "meta/ops/file_length.h"
@@ -34,7 +36,7 @@ Result<bool> DeleteRange(OpContext& ctx, const KeyRange& range, size_t limit) {
   return found.more;
 }
 
-Status DropWriteOpen(OpContext& ctx, std::string key) {
+Status DropWriteOpenRow(OpContext& ctx, std::string key) {
   ASSIGN_OR_RETURN(const uint64_t inode_number, KeyField(key, 1));
   ctx.Delete(std::move(key));
   Result<Inode> inode = LoadInode(ctx, InodeId(inode_number));
@@ -48,20 +50,32 @@ Status DropWriteOpen(OpContext& ctx, std::string key) {
 
 }  // namespace
 
-Status SettleLength(OpContext& ctx, InodeId id, DataId data_id, uint64_t length) {
+// The epoch matters as much as the data_id: a truncate that keeps bytes keeps the data_id, and what
+// was seen before it would bring the bytes back that it took away.
+Result<bool> SettleLength(OpContext& ctx, InodeId id, DataId data_id, SizeEpoch epoch,
+                          uint64_t length) {
   Result<Inode> file = LoadInode(ctx, id);
-  if (file.status().code() == Code::kStale) return Status::Ok();
+  if (file.status().code() == Code::kStale) return true;
   RETURN_IF_ERROR(file.status());
-  if (!file->IsRegular() || file->data_id != data_id || length <= file->size) return Status::Ok();
+  if (!file->IsRegular()) return true;
+  if (file->data_id != data_id || file->size_epoch != epoch) return false;
+  if (length <= file->size) return true;
   RETURN_IF_ERROR(RaiseLength(ctx, length, *file));
   TouchContents(ctx, *file);
   StoreInode(ctx, *file);
-  return Status::Ok();
+  return true;
+}
+
+Status DropWriteOpen(OpContext& ctx, Incarnation session, InodeId inode) {
+  std::string key = WriteOpenKey(session, inode);
+  ASSIGN_OR_RETURN(const auto row, ctx.Get(key));
+  if (!row.has_value()) return Status::Ok();
+  return DropWriteOpenRow(ctx, std::move(key));
 }
 
 Result<bool> DropWriteOpens(OpContext& ctx, Incarnation session, size_t limit) {
   ASSIGN_OR_RETURN(Keys found, FirstKeys(ctx, IdRange(Table::kWriteOpen, session.value()), limit));
-  for (std::string& key : found.keys) RETURN_IF_ERROR(DropWriteOpen(ctx, std::move(key)));
+  for (std::string& key : found.keys) RETURN_IF_ERROR(DropWriteOpenRow(ctx, std::move(key)));
   return found.more;
 }
 

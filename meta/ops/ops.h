@@ -60,10 +60,11 @@ Result<proto::AttrResponse> Open(OpContext& ctx, const proto::OpenRequest& reque
 // Close is for handles that were opened for writing.
 Result<proto::AttrResponse> Close(OpContext& ctx, const proto::CloseRequest& request);
 Result<proto::AttrResponse> Fsync(OpContext& ctx, const proto::FsyncRequest& request);
-// First step of a truncate. Shortening to a length other than 0 leaves a TruncateIntent: the caller
-// trims the chunks it names and then runs FinishTruncate; until then extending answers kBusy. To 0
-// of a file that may have chunks the data_id is replaced. A client reports what it wrote (Fsync)
-// before it truncates its own file.
+// First step of a truncate. Shortening to a length other than 0, and any truncate of a file that
+// another session has open for writing (it may have written beyond), leaves a TruncateIntent: the
+// caller trims the chunks it names and then runs FinishTruncate; until then extending answers
+// kBusy. To 0 of a file that may have chunks the data_id is replaced. A client reports what it
+// wrote (Fsync) before it truncates its own file.
 Result<proto::AttrResponse> Truncate(OpContext& ctx, const proto::TruncateRequest& request);
 // Takes a range at the end of a file that the session has open for writing: no other reservation
 // gets a byte of it. kBadHandle without the write-open, kBusy while a truncate is pending.
@@ -82,9 +83,13 @@ Result<TruncateIntent> ReadTruncateIntent(const ReadView& view, InodeId inode);
 // replaced the intent.
 Status FinishTruncate(OpContext& ctx, InodeId inode, const TruncateIntent& intent);
 
-// Raises a file's length to what its chunks hold, after its writer was fenced. Does nothing when
-// `data_id` is no longer the inode's or it is gone.
-Status SettleLength(OpContext& ctx, InodeId inode, DataId data_id, uint64_t length);
+// Raises a file's length to what its chunks hold, after its writer was fenced. False when `data_id`
+// and `epoch`, under which the chunks were looked at, are no longer the inode's: a truncate came
+// between, look again. True also when the inode is gone. kBusy while its tail is being trimmed.
+Result<bool> SettleLength(OpContext& ctx, InodeId inode, DataId data_id, SizeEpoch epoch,
+                          uint64_t length);
+// Ends one write-open of a session, however often it was opened.
+Status DropWriteOpen(OpContext& ctx, Incarnation session, InodeId inode);
 // Ends at most `limit` write-opens of a session; answers whether more are left.
 Result<bool> DropWriteOpens(OpContext& ctx, Incarnation session, size_t limit);
 // Drops at most `limit` stored results of a session; answers whether more are left. Only for a

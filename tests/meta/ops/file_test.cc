@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "common/layout.h"
+#include "meta/ops/rows.h"
 #include "meta/schema/keys.h"
 #include "tests/meta/ops/ops_test.h"
 
@@ -141,6 +142,29 @@ TEST_F(FileTest, ShorteningIsAnIntentAndExtensionWaits) {
   EXPECT_EQ(CodeOf(Intent()), Code::kNoData) << "extending leaves nothing to trim";
 }
 
+TEST_F(FileTest, LengtheningTrimsWhatOtherWritersMayHaveLeftBeyond) {
+  ASSERT_TRUE(meta_.Open(file_, O_WRONLY).ok());
+  ASSERT_TRUE(meta_.Truncate(file_, 5000).ok());
+  EXPECT_EQ(CodeOf(Intent()), Code::kNoData) << "what it wrote itself it has reported";
+  ASSERT_TRUE(meta_
+                  .Run([&](OpContext& ctx) -> Status {
+                    // Another session opens it for writing.
+                    ASSIGN_OR_RETURN(Inode file, LoadInode(ctx, InodeId(file_)));
+                    ++file.writers;
+                    StoreInode(ctx, file);
+                    return Status::Ok();
+                  })
+                  .ok());
+  ASSERT_TRUE(meta_.Truncate(file_, 9000).ok());
+  const auto intent = Intent();
+  ASSERT_TRUE(intent.ok());
+  EXPECT_EQ(intent->keep_bytes, 9000u);
+  EXPECT_EQ(Attr(file_).size(), 9000u);
+  EXPECT_EQ(CodeOf(meta_.Truncate(file_, 9500)), Code::kBusy);
+  Finish(*intent);
+  EXPECT_EQ(meta_.Truncate(file_, 9500)->size(), 9500u);
+}
+
 TEST_F(FileTest, AShorteningWhileOneIsPendingReplacesIt) {
   Grow(10000);
   ASSERT_TRUE(meta_.Truncate(file_, 6000).ok());
@@ -226,20 +250,62 @@ TEST_F(FileTest, ReservingNeedsTheWriteOpenAndKeepsToTheLimits) {
   EXPECT_EQ(CodeOf(meta_.ReserveAppend(file_, Epoch(), 0, 10)), Code::kBadHandle);
 }
 
-TEST_F(FileTest, SettleLengthOnlyRaisesLivingData) {
+class SettleLengthTest : public FileTest {
+ protected:
+  Result<bool> Settle(DataId data, uint64_t epoch, uint64_t length) {
+    bool settled = false;
+    RETURN_IF_ERROR(meta_.Run([&](OpContext& ctx) -> Status {
+      ASSIGN_OR_RETURN(settled, SettleLength(ctx, InodeId(file_), data, SizeEpoch(epoch), length));
+      return Status::Ok();
+    }));
+    return settled;
+  }
+  DataId Data() { return DataId(Attr(file_).data_id()); }
+};
+
+TEST_F(SettleLengthTest, OnlyRaises) {
   Grow(100);
-  const DataId data(Attr(file_).data_id());
-  const auto settle = [&](DataId id, uint64_t length) {
-    ASSERT_TRUE(
-        meta_.Run([&](OpContext& ctx) { return SettleLength(ctx, InodeId(file_), id, length); })
-            .ok());
-  };
-  settle(data, 50);
+  EXPECT_TRUE(*Settle(Data(), Epoch(), 50));
   EXPECT_EQ(Attr(file_).size(), 100u);
-  settle(DataId(data.value() + 1), 500);
-  EXPECT_EQ(Attr(file_).size(), 100u);
-  settle(data, 500);
+  EXPECT_TRUE(*Settle(Data(), Epoch(), 500));
   EXPECT_EQ(Attr(file_).size(), 500u);
+}
+
+TEST_F(SettleLengthTest, WhatWasSeenBeforeATruncateDoesNotCount) {
+  Grow(100);
+  const DataId data = Data();
+  const uint64_t epoch = Epoch();
+  ASSERT_TRUE(meta_.Truncate(file_, 40).ok());
+  EXPECT_FALSE(*Settle(data, epoch, 100)) << "the same data, but a later epoch";
+  EXPECT_EQ(CodeOf(Settle(data, Epoch(), 100)), Code::kBusy) << "its tail may still be there";
+  Finish(*Intent());
+  EXPECT_FALSE(*Settle(data, epoch, 100));
+  ASSERT_TRUE(meta_.Truncate(file_, 0).ok());
+  EXPECT_FALSE(*Settle(data, Epoch(), 100)) << "other data";
+  EXPECT_EQ(Attr(file_).size(), 0u);
+}
+
+TEST_F(SettleLengthTest, AFileThatIsGoneIsSettled) {
+  const DataId data = Data();
+  ASSERT_TRUE(meta_.Unlink(kRoot, "f").ok());
+  ASSERT_TRUE(
+      meta_.Run([](OpContext& ctx) { return FinishRemoval(ctx, RemovalEpoch(1), 10).status(); })
+          .ok());
+  EXPECT_TRUE(*Settle(data, 1, 100));
+}
+
+TEST_F(FileTest, DropWriteOpenEndsOneFilesWriter) {
+  ASSERT_TRUE(meta_.Open(file_, O_WRONLY).ok());
+  ASSERT_TRUE(meta_.Open(file_, O_WRONLY).ok());
+  ASSERT_TRUE(meta_.Create(kRoot, "other", 0644, O_WRONLY).ok());
+  const auto drop = [&](OpContext& ctx) {
+    return DropWriteOpen(ctx, meta_.session(), InodeId(file_));
+  };
+  ASSERT_TRUE(meta_.Run(drop).ok());
+  EXPECT_EQ(WriteOpens(), 1u);
+  ASSERT_TRUE(meta_.Run(drop).ok()) << "again does nothing";
+  const uint64_t data = Attr(file_).data_id();
+  EXPECT_EQ(meta_.Truncate(file_, 0)->data_id(), data) << "nobody writes it any more";
 }
 
 TEST_F(FileTest, DropWriteOpensEndsASessionsWriters) {
