@@ -119,7 +119,9 @@ void ClusterManager::Loop() {
       stopping = stopping_;
     }
     for (Task& task : tasks) task(stopping);
-    if (!stopping) SettleTransitions();
+    if (stopping) continue;
+    SettleTransitions();
+    SettleFences();
   }
 }
 
@@ -192,6 +194,43 @@ void ClusterManager::SettleTransitions() {
       LogInfo("node {} is {}", node.id(), node.state() == proto::NODE_UP ? "up" : "down");
     }
   }
+}
+
+void ClusterManager::FenceEnded() {
+  fence_asked_ = true;  // within a tick; the session's end can wait that long
+}
+
+bool ClusterManager::FencedEverywhere(Incarnation session) const {
+  std::lock_guard lock(state_mutex_);
+  return state_.FencedEverywhere(session);
+}
+
+void ClusterManager::SettleFences() {
+  Result<std::optional<proto::ClusterMap>> change = PlanFence();
+  if (!change.ok()) {
+    LogWarn("ended sessions could not be read, trying again: {}", change.status().ToString());
+  } else if (change->has_value() && Commit(**change).ok()) {
+    LogInfo("cluster map {} fences ended sessions ({} ranges)", (*change)->version(),
+            (*change)->fenced_size());
+  }
+  std::lock_guard lock(state_mutex_);
+  state_.SettleFence(clock_.Now());
+}
+
+// What is asked for while a fence is under way is planned when that is over.
+Result<std::optional<proto::ClusterMap>> ClusterManager::PlanFence() {
+  {
+    std::lock_guard lock(state_mutex_);
+    if (!state_.FenceOver(clock_.Now())) return std::optional<proto::ClusterMap>();
+  }
+  if (!fence_asked_.exchange(false)) return std::optional<proto::ClusterMap>();
+  Result<FencedRanges> ended = store_.EndedSessions();
+  if (!ended.ok()) {
+    fence_asked_ = true;
+    return ended.status();
+  }
+  std::lock_guard lock(state_mutex_);
+  return state_.PlanFence(*ended);
 }
 
 // Order: durable, then true in memory, then told. A change whose write failed may be durable all

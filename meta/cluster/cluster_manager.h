@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
@@ -14,6 +15,7 @@
 #include "common/status.h"
 #include "meta/cluster/cluster_store.h"
 #include "meta/cluster/manager_state.h"
+#include "meta/cluster/storage_fence.h"
 #include "proto/cluster.pb.h"
 
 namespace sheaf::meta {
@@ -35,7 +37,7 @@ struct ClusterManagerOptions {
 //
 // Thread safety: all calls, from any thread.
 // Teardown: the destructor answers what is queued with kUnavailable and joins.
-class ClusterManager {
+class ClusterManager final : public StorageFence {
  public:
   using MapPtr = std::shared_ptr<const proto::ClusterMap>;
   using Watcher = std::function<void(const MapPtr&)>;
@@ -45,12 +47,16 @@ class ClusterManager {
   // Loads the map, and gives a new cluster its identity. `store` and `clock` outlive the manager.
   static Result<std::unique_ptr<ClusterManager>> Open(ClusterStore& store, const Clock& clock,
                                                       const ClusterManagerOptions& options);
-  ~ClusterManager();
+  ~ClusterManager() override;
 
   // `done` runs on the manager's thread, or on this one with kBusy; it must not block.
   void RegisterNode(proto::RegisterNodeRequest request, RegisterDone done);
   void CreateChains(const proto::CreateChainsRequest& request, CreateDone done);
   Result<proto::HeartbeatResponse> Heartbeat(const proto::HeartbeatRequest& request);
+
+  // StorageFence. Several sessions that end within a tick are fenced by one change of the map.
+  void FenceEnded() override;
+  bool FencedEverywhere(Incarnation session) const override;
 
   // The map as last told.
   MapPtr Map() const;
@@ -73,6 +79,8 @@ class ClusterManager {
   Result<proto::RegisterNodeResponse> DoRegister(const proto::RegisterNodeRequest& request);
   Result<proto::CreateChainsResponse> DoCreateChains(const proto::CreateChainsRequest& request);
   void SettleTransitions();
+  void SettleFences();
+  Result<std::optional<proto::ClusterMap>> PlanFence();
   Status Commit(const proto::ClusterMap& change);
   bool WaitToRetry(std::chrono::milliseconds delay);
   void Tell();
@@ -91,6 +99,7 @@ class ClusterManager {
   std::condition_variable queue_changed_;
   std::deque<Task> queue_;
   bool stopping_ = false;
+  std::atomic<bool> fence_asked_{true};  // at first: what ended before the start
 
   std::mutex watch_mutex_;
   std::map<uint64_t, Watcher> watchers_;

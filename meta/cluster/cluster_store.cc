@@ -25,6 +25,16 @@ Status LoadRows(const ReadView& view, ClusterRow kind,
                               std::to_string(static_cast<int>(kind)) + " does not parse"};
 }
 
+Status LoadFenced(const ReadView& view, proto::ClusterMap* map) {
+  ASSIGN_OR_RETURN(const std::optional<std::string> row, view.Get(ClusterKey(ClusterRow::kFenced)));
+  proto::FencedIncarnations fenced;
+  if (row.has_value() && !fenced.ParseFromString(*row)) {
+    return {Code::kCorrupt, "load cluster map: the fenced incarnations do not parse"};
+  }
+  *map->mutable_fenced() = std::move(*fenced.mutable_ranges());
+  return Status::Ok();
+}
+
 void PutRow(OpContext& ctx, ClusterRow kind, uint64_t id,
             const google::protobuf::MessageLite& row) {
   ctx.Put(ClusterKey(kind, id), row.SerializeAsString());
@@ -43,6 +53,11 @@ Result<std::string> PutChange(OpContext& ctx, const proto::ClusterMap& change) {
   for (const proto::ChainTable& row : change.tables()) {
     PutRow(ctx, ClusterRow::kTable, row.version(), row);
     ctx.Put(ClusterKey(ClusterRow::kCurrentTable), EncodeCounter(row.version()));
+  }
+  if (!change.fenced().empty()) {  // ranges grow and merge; they never go
+    proto::FencedIncarnations fenced;
+    *fenced.mutable_ranges() = change.fenced();
+    PutRow(ctx, ClusterRow::kFenced, 0, fenced);
   }
   return std::string();
 }
@@ -66,7 +81,12 @@ Result<proto::ClusterMap> ExecutorClusterStore::Load() {
   RETURN_IF_ERROR(LoadRows(*view, ClusterRow::kTarget, map.mutable_targets()));
   RETURN_IF_ERROR(LoadRows(*view, ClusterRow::kChain, map.mutable_chains()));
   RETURN_IF_ERROR(LoadRows(*view, ClusterRow::kTable, map.mutable_tables()));
+  RETURN_IF_ERROR(LoadFenced(*view, &map));
   return map;
+}
+
+Result<FencedRanges> ExecutorClusterStore::EndedSessions() {
+  return FencedRanges::Load(*executor_.Committed());
 }
 
 Status ExecutorClusterStore::Write(const proto::ClusterMap& change) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "common/status.h"
+#include "meta/cluster/fenced_ranges.h"
 #include "meta/ops/op_context.h"
 #include "proto/cluster.pb.h"
 
@@ -21,6 +22,8 @@ class ClusterStore {
   // Puts the rows that `change` holds and its version, all or nothing; durable when Ok. After an
   // error the change may or may not have happened: the caller writes the same one again.
   virtual Status Write(const proto::ClusterMap& change) = 0;
+  // The sessions that have ended, as committed now.
+  virtual Result<FencedRanges> EndedSessions() = 0;
   // First of `count` numbers that are never given out again.
   virtual Result<uint64_t> Allocate(Sequence which, uint64_t count) = 0;
 };
@@ -33,6 +36,7 @@ class ExecutorClusterStore final : public ClusterStore {
 
   Result<proto::ClusterMap> Load() override;
   Status Write(const proto::ClusterMap& change) override;
+  Result<FencedRanges> EndedSessions() override;
   Result<uint64_t> Allocate(Sequence which, uint64_t count) override;
 
  private:

@@ -53,12 +53,18 @@ proto::Target TargetRow(TargetId id, uint32_t node, const std::string& uuid) {
 
 ManagerState::ManagerState(const LeaseOptions& options, proto::ClusterMap recovered,
                            Clock::Instant now)
-    : options_(options), cluster_uuid_(recovered.cluster_uuid()), version_(recovered.version()) {
+    : options_(options),
+      cluster_uuid_(recovered.cluster_uuid()),
+      version_(recovered.version()),
+      fenced_(recovered.fenced()),
+      fence_version_(recovered.fenced().empty() ? 0 : recovered.version()) {
   const Clock::Instant earlier_leases_over = now + options.surely_over();
   for (proto::Node& row : *recovered.mutable_nodes()) {
     // The last change may have been persisted and never told: whoever has not seen it waits.
-    nodes_[row.id()] = {
-        .row = row, .lease_over = earlier_leases_over, .must_know_version = version_};
+    nodes_[row.id()] = {.row = row,
+                        .lease_over = earlier_leases_over,
+                        .leased_until = earlier_leases_over,
+                        .must_know_version = version_};
   }
   for (proto::Target& row : *recovered.mutable_targets()) targets_[row.id()] = {.row = row};
   for (proto::Chain& row : *recovered.mutable_chains()) {
@@ -86,8 +92,11 @@ Result<proto::HeartbeatResponse> ManagerState::Heartbeat(const proto::HeartbeatR
   // Even the node that gets no lease has been heard: once it knows the map, chains take it back.
   node.lease_over = now + options_.surely_over();
   node.heard = true;
-  const bool knows = request.map_version() >= node.must_know_version;
-  response.set_lease_ms(knows ? static_cast<uint32_t>(options_.lease.count()) : 0);
+  node.known_version = std::max(node.known_version, request.map_version());
+  if (request.map_version() >= std::max(node.must_know_version, fence_version_)) {
+    node.leased_until = now + options_.surely_over();
+    response.set_lease_ms(static_cast<uint32_t>(options_.lease.count()));
+  }
   return response;
 }
 
@@ -251,6 +260,33 @@ void ManagerState::HoldLeases(const proto::ClusterMap& change) {
   }
 }
 
+bool ManagerState::FenceOver(Clock::Instant now) const {
+  return version_ >= fence_version_ &&
+         std::all_of(nodes_.begin(), nodes_.end(), [&](const auto& entry) {
+           const NodeEntry& node = entry.second;
+           return node.known_version >= fence_version_ || now >= node.leased_until;
+         });
+}
+
+std::optional<proto::ClusterMap> ManagerState::PlanFence(const FencedRanges& ended) {
+  if (ended == fenced_) return std::nullopt;
+  proto::ClusterMap change;
+  change.set_version(version_ + 1);
+  ended.CopyTo(change.mutable_fenced());
+  fence_version_ = change.version();
+  return change;
+}
+
+void ManagerState::SettleFence(Clock::Instant now) {
+  if (everywhere_version_ == fence_version_ || !FenceOver(now)) return;
+  fenced_everywhere_ = fenced_;
+  everywhere_version_ = fence_version_;
+}
+
+bool ManagerState::FencedEverywhere(Incarnation session) const {
+  return fenced_everywhere_.Contains(session);
+}
+
 Result<std::optional<proto::CreateChainsResponse>> ManagerState::FindChains(
     const proto::CreateChainsRequest& request) const {
   if (request.replicas() > 1) {
@@ -324,6 +360,7 @@ void ManagerState::Apply(const proto::ClusterMap& change) {
   }
   for (const proto::Chain& row : change.chains()) chains_[row.id()] = {row, version_};
   for (const proto::ChainTable& row : change.tables()) tables_[row.version()] = row;
+  if (!change.fenced().empty()) fenced_ = FencedRanges(change.fenced());
 }
 
 // The enumeration rises from serving to offline: the worst of a target's chains counts.
@@ -364,6 +401,7 @@ proto::ClusterMap ManagerState::Map() const {
   }
   for (const auto& [id, chain] : chains_) *map.add_chains() = chain.row;
   for (const auto& [version, table] : tables_) *map.add_tables() = table;
+  fenced_.CopyTo(map.mutable_fenced());
   return map;
 }
 

@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/ids.h"
 #include "common/status.h"
+#include "meta/cluster/fenced_ranges.h"
 #include "meta/cluster/transitions.h"
 #include "proto/cluster.pb.h"
 
@@ -42,6 +43,10 @@ struct LeaseOptions {
 // 3. For one lease after construction no silent node is given up: an earlier manager's leases may
 //    still run. What only brings members back need not wait.
 // 4. A report that a target is up to date counts only when its node knew the chain's present state.
+// 5. No node gets a lease before the map with the newest fence is in force there. So a fence is
+// over
+//    once each node has said that map's version, or the last lease it was given has surely run out.
+//    One fence at a time is under way: a node is never more than one behind, however many end.
 class ManagerState {
  public:
   // `recovered` is the map as last persisted.
@@ -79,6 +84,16 @@ class ManagerState {
   // Nodes and chains that are to move at `now`, one step; nothing when all is settled.
   std::optional<proto::ClusterMap> PlanTransitions(Clock::Instant now);
 
+  // Puts the ended sessions into the map; nothing when they are there. From the plan on no node
+  // gets a lease until it knows it. REQUIRES: FenceOver; `ended` holds what it held before.
+  std::optional<proto::ClusterMap> PlanFence(const FencedRanges& ended);
+  // Whether no node can act on a map before the newest fence.
+  bool FenceOver(Clock::Instant now) const;
+  // Notes it when the newest fence is over.
+  void SettleFence(Clock::Instant now);
+  // As noted: nothing of this session is under way on any node, and nothing will be admitted.
+  bool FencedEverywhere(Incarnation session) const;
+
   // `change` is durable.
   void Apply(const proto::ClusterMap& change);
 
@@ -96,7 +111,9 @@ class ManagerState {
  private:
   struct NodeEntry {
     proto::Node row;
-    Clock::Instant lease_over{};     // when a lease it may hold has surely run out
+    Clock::Instant lease_over{};     // when it counts as gone unless it is heard
+    Clock::Instant leased_until{};   // when the last lease it was given has surely run out
+    uint64_t known_version = 0;      // the newest map it has said to be in force
     uint64_t must_know_version = 0;  // no lease before it has applied this map
     bool heard = false;              // since this manager began
   };
@@ -127,6 +144,10 @@ class ManagerState {
   std::map<uint32_t, TargetEntry> targets_;
   std::map<uint32_t, ChainEntry> chains_;
   std::map<uint32_t, proto::ChainTable> tables_;
+  FencedRanges fenced_;
+  FencedRanges fenced_everywhere_;
+  uint64_t everywhere_version_ = 0;  // of the newest fence that is over
+  uint64_t fence_version_;           // of the newest fence, also while it is only planned
 };
 
 }  // namespace sheaf::meta

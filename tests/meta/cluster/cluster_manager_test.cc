@@ -5,6 +5,8 @@
 #include <future>
 
 #include "meta/ops/executor.h"
+#include "meta/schema/keys.h"
+#include "meta/schema/values.h"
 #include "tests/support/eventually.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/memory_kv.h"
@@ -148,6 +150,86 @@ TEST_F(ClusterManagerTest, RefusesABadRegistration) {
   std::promise<Status> promise;
   manager_->RegisterNode(request, [&](auto result) { promise.set_value(result.status()); });
   EXPECT_EQ(promise.get_future().get().code(), Code::kInvalid);
+}
+
+class ClusterManagerFenceTest : public ClusterManagerTest {
+ protected:
+  void SetUp() override {
+    Register("a");
+    ASSERT_TRUE(Beat(1, "a").ok());
+  }
+  // Gives out numbers up to `last`; of these `live` have sessions.
+  void Sessions(uint64_t last, std::vector<uint64_t> live) {
+    auto fill = [&](OpContext& ctx) -> Result<std::string> {
+      ctx.Put(AllocatorKey(Sequence::kIncarnation), EncodeCounter(last + 1));
+      for (uint64_t each = 1; each <= last; ++each) ctx.Delete(SessionKey(Incarnation(each)));
+      for (uint64_t each : live) {
+        ctx.Put(SessionKey(Incarnation(each)), EncodeSession({.description = "live"}));
+      }
+      return std::string();
+    };
+    ASSERT_TRUE(executor_->Run(std::nullopt, fill).ok());
+    manager_->FenceEnded();
+  }
+  bool Fenced(uint64_t session) { return manager_->FencedEverywhere(Incarnation(session)); }
+  bool MapFences(uint64_t session) {
+    return FencedRanges(manager_->Map()->fenced()).Contains(Incarnation(session));
+  }
+};
+
+TEST_F(ClusterManagerFenceTest, SessionsThatEndTogetherAreFencedByOneDurableChange) {
+  const uint64_t before = manager_->Map()->version();
+  Sessions(5, {2, 4});
+  ASSERT_TRUE(Eventually([&] { return MapFences(5); }));
+  const ClusterManager::MapPtr map = manager_->Map();
+  EXPECT_EQ(map->version(), before + 1);
+  EXPECT_EQ(map->fenced_size(), 3);
+  EXPECT_FALSE(MapFences(4));
+  const auto stored = store_->Load();
+  ASSERT_TRUE(stored.ok());
+  EXPECT_EQ(stored->version(), map->version());
+  EXPECT_EQ(FencedRanges(stored->fenced()), FencedRanges(map->fenced()));
+  EXPECT_FALSE(Fenced(5));
+  ASSERT_TRUE(Beat(1, "a").ok());
+  EXPECT_TRUE(Eventually([&] { return Fenced(1) && Fenced(3) && Fenced(5); }));
+  EXPECT_FALSE(Fenced(2));
+}
+
+TEST_F(ClusterManagerFenceTest, TheNextFenceWaitsForTheOneUnderWay) {
+  Sessions(3, {2});
+  ASSERT_TRUE(Eventually([&] { return MapFences(1); }));
+  const uint64_t first = manager_->Map()->version();
+  Sessions(3, {});
+  kv_.HoldWrites();  // would hold the second change, had it been planned
+  EXPECT_EQ(Beat(1, "a")->lease_ms(), 2000u) << "it knows the first, and no later one is planned";
+  kv_.Release();
+  ASSERT_TRUE(Eventually([&] { return MapFences(2); }));
+  EXPECT_EQ(manager_->Map()->version(), first + 1);
+}
+
+TEST_F(ClusterManagerFenceTest, ARestartGoesOnWithIt) {
+  Sessions(3, {2});
+  ASSERT_TRUE(Eventually([&] { return MapFences(1); }));
+  Restart();
+  EXPECT_TRUE(MapFences(1)) << "it is stored";
+  EXPECT_FALSE(Fenced(1)) << "who knows of it is not";
+  ASSERT_TRUE(Beat(1, "a").ok());
+  EXPECT_TRUE(Eventually([&] { return Fenced(1); }));
+}
+
+TEST_F(ClusterManagerFenceTest, ARestartFencesWhatEndedBeforeIt) {
+  Sessions(3, {1, 2, 3});
+  manager_.reset();
+  auto end = [](OpContext& ctx) -> Result<std::string> {
+    ctx.Put(SessionKey(Incarnation(2)), EncodeSession({.fenced = true}));
+    return std::string();
+  };
+  ASSERT_TRUE(executor_->Run(std::nullopt, end).ok());
+  Restart();
+  ASSERT_TRUE(Beat(1, "a").ok());
+  EXPECT_TRUE(Eventually([&] { return MapFences(2); }));
+  EXPECT_FALSE(MapFences(1));
+  EXPECT_FALSE(MapFences(3));
 }
 
 }  // namespace
