@@ -75,7 +75,9 @@ Status MetaServer::Parts::StartCluster(const MetaServerOptions& options, const C
 
 void MetaServer::Parts::StartBackground(const MetaServerOptions& options, const Clock& clock) {
   connections = std::make_unique<transport::ConnectionPool>(transport::ConnectionPool::Options());
-  trimmer = std::make_unique<FramedChunkTrimmer>(*connections, [this] { return manager->Map(); });
+  trimmer = std::make_unique<FramedChunkTrimmer>(
+      *connections, [this] { return manager->Map(); },
+      []() -> Result<Incarnation> { return Incarnation(); });
   ReclaimerOptions reclaimer_options;
   reclaimer_options.interval = options.reclaim_interval;
   reclaimer = std::make_unique<Reclaimer>(

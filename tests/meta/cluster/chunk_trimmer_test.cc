@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <set>
@@ -55,6 +56,7 @@ class ChunkTrimmerTest : public ::testing::Test {
     if (request.header.method == Method::kRemove) {
       proto::RemoveChunksRequest remove;
       ASSERT_TRUE(remove.ParseFromString(request.message));
+      names_.push_back(remove.ctx());
       EXPECT_EQ(remove.ctx().chain_version(), 7u);
       chains_asked_.insert(remove.ctx().chain_id());
       if (refuse_.count(remove.ctx().chain_id()) != 0) {
@@ -65,6 +67,7 @@ class ChunkTrimmerTest : public ::testing::Test {
     } else {
       proto::TruncateChunkRequest truncate;
       ASSERT_TRUE(truncate.ParseFromString(request.message));
+      names_.push_back(truncate.ctx());
       EXPECT_FALSE(truncate.extend());
       shortened_[{truncate.ctx().chain_id(), truncate.chunk().index()}] = truncate.length();
       peer.Respond(request.header.request_id, proto::TruncateChunkResponse().SerializeAsString());
@@ -100,18 +103,20 @@ class ChunkTrimmerTest : public ::testing::Test {
     return left;
   }
   std::vector<Status> Trim(const std::vector<TrimJob>& jobs) {
-    FramedChunkTrimmer trimmer(pool_, [this] { return map_; });
-    return trimmer.Trim(jobs, Clock::System().Now() + std::chrono::seconds(20));
+    return trimmer_.Trim(jobs, Clock::System().Now() + std::chrono::seconds(20));
   }
 
   std::mutex mutex_;
   std::map<std::pair<uint32_t, uint64_t>, std::set<uint32_t>> chunks_;
   std::map<std::pair<uint32_t, uint32_t>, uint32_t> shortened_;
+  std::vector<proto::DataContext> names_;  // of the calls, as they came
   std::set<uint32_t> chains_asked_;
   std::set<uint32_t> refuse_;
   std::shared_ptr<proto::ClusterMap> map_;
   std::unique_ptr<FrameServer> server_;
   transport::ConnectionPool pool_;
+  Result<Incarnation> identity_ = Incarnation(77);
+  FramedChunkTrimmer trimmer_{pool_, [this] { return map_; }, [this] { return identity_; }};
 };
 
 constexpr Layout kLayout{.chunk_size_log2 = 16, .stripe_width = 0, .table_version = 1, .seed = 9};
@@ -161,6 +166,16 @@ TEST_F(ChunkTrimmerTest, ACutBetweenChunksShortensNone) {
   EXPECT_TRUE(shortened_.empty());
 }
 
+TEST_F(ChunkTrimmerTest, BeyondTheLastChunkThereCanBeIsNothingToRemove) {
+  Fill(5, kLayout, 10);
+  const uint64_t keep = kMaxFileSize - 1;
+  EXPECT_TRUE(Trim({{.data_id = DataId(5), .layout = kLayout, .keep_bytes = keep}}).at(0).ok());
+  EXPECT_EQ(Left(5).size(), 10u);
+  ASSERT_EQ(shortened_.size(), 1u);
+  EXPECT_EQ(shortened_.begin()->first.second, UINT32_MAX);
+  EXPECT_EQ(shortened_.begin()->second, kLayout.chunk_size() - 1);
+}
+
 TEST_F(ChunkTrimmerTest, AFailureConcernsItsFileAlone) {
   const Layout one{.chunk_size_log2 = 16, .stripe_width = 1, .table_version = 1, .seed = 1};
   Layout other = one;
@@ -191,6 +206,54 @@ TEST_F(ChunkTrimmerTest, AnUnknownChainTableIsCorruption) {
   Layout layout = kLayout;
   layout.table_version = 99;
   EXPECT_EQ(Trim({{.data_id = DataId(5), .layout = layout}}).at(0).code(), Code::kCorrupt);
+}
+
+TEST_F(ChunkTrimmerTest, CallsAreNamedOnceUnderTheServicesSession) {
+  Fill(5, kLayout, 40);
+  const uint64_t keep = 3 * kLayout.chunk_size() + 1000;
+  EXPECT_TRUE(Trim({{.data_id = DataId(5), .layout = kLayout, .keep_bytes = keep}}).at(0).ok());
+  std::map<uint32_t, uint64_t> last;
+  for (const proto::DataContext& name : names_) {
+    EXPECT_EQ(name.incarnation(), 77u);
+    EXPECT_GT(name.stream(), 0u);
+    EXPECT_GT(name.sequence(), last[name.stream()]) << "pages, and the cut, are each a mutation";
+    last[name.stream()] = name.sequence();
+  }
+  EXPECT_EQ(last.size(), kChains) << "one at a time uses a stream";
+}
+
+// The lost call may still come: it must find that its stream has gone on.
+TEST_F(ChunkTrimmerTest, AChainThatDidNotAnswerIsAskedAgainUnderTheSameStream) {
+  const TrimJob cut{.data_id = DataId(5), .layout = kLayout, .keep_bytes = kLayout.chunk_size()};
+  Fill(5, kLayout, 12);
+  const uint32_t silent = ChainOf(kLayout, 4);
+  refuse_.insert(silent);
+  ASSERT_FALSE(Trim({cut}).at(0).ok());
+  const auto of_silent = [&](const proto::DataContext& name) { return name.chain_id() == silent; };
+  const proto::DataContext lost = *std::find_if(names_.begin(), names_.end(), of_silent);
+  refuse_.clear();
+  Fill(6, kLayout, 12);
+  names_.clear();
+  ASSERT_TRUE(Trim({{.data_id = DataId(6), .layout = kLayout}}).at(0).ok());
+  for (const proto::DataContext& name : names_) EXPECT_NE(name.stream(), lost.stream());
+
+  // Another cut by then, shorter: it asks that chain for something else.
+  names_.clear();
+  TrimJob shorter = cut;
+  shorter.keep_bytes = 100;
+  ASSERT_TRUE(Trim({shorter}).at(0).ok());
+  const auto again = std::find_if(names_.begin(), names_.end(), of_silent);
+  ASSERT_NE(again, names_.end());
+  EXPECT_EQ(again->stream(), lost.stream());
+  EXPECT_GT(again->sequence(), lost.sequence());
+}
+
+TEST_F(ChunkTrimmerTest, NothingIsSentWithoutAnIdentity) {
+  Fill(5, kLayout, 4);
+  identity_ = Status(Code::kUnavailable, "the one before is not fenced yet");
+  EXPECT_EQ(Trim({{.data_id = DataId(5), .layout = kLayout}}).at(0).code(), Code::kUnavailable);
+  EXPECT_EQ(Left(5).size(), 4u);
+  EXPECT_TRUE(names_.empty());
 }
 
 }  // namespace
