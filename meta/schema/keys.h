@@ -65,14 +65,15 @@ enum class Sequence : uint8_t {
 // Rows of the cluster manager. Values are protobuf messages of proto/cluster.proto where a message
 // is named.
 enum class ClusterRow : uint8_t {
-  kIdentity = 1,      // id 0: the cluster's uuid, as text
-  kNode = 2,          // Node
-  kTarget = 3,        // Target
-  kChain = 4,         // Chain
-  kTable = 5,         // ChainTable, id = its version
-  kMapVersion = 6,    // id 0: Counter
-  kCurrentTable = 7,  // id 0: Counter, the version new files are laid out by
-  kFenced = 8,        // id 0: FencedIncarnations
+  kIdentity = 1,        // id 0: the cluster's uuid, as text
+  kNode = 2,            // Node
+  kTarget = 3,          // Target
+  kChain = 4,           // Chain
+  kTable = 5,           // ChainTable, id = its version
+  kMapVersion = 6,      // id 0: Counter
+  kCurrentTable = 7,    // id 0: Counter, the version new files are laid out by
+  kFenced = 8,          // id 0: FencedIncarnations
+  kServiceSession = 9,  // id 0: Counter, the incarnation of the service's own session
 };
 
 // A half-open range of keys.

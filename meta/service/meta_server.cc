@@ -10,6 +10,7 @@
 #include "meta/cluster/chunk_trimmer.h"
 #include "meta/cluster/cluster_manager.h"
 #include "meta/cluster/cluster_store.h"
+#include "meta/cluster/length_prober.h"
 #include "meta/cluster/reclaimer.h"
 #include "meta/cluster/sessions.h"
 #include "meta/cluster/truncations.h"
@@ -31,8 +32,9 @@ struct MetaServer::Parts {
   std::unique_ptr<Executor> executor;
   std::unique_ptr<ExecutorClusterStore> cluster_store;
   std::unique_ptr<ClusterManager> manager;
-  std::unique_ptr<Sessions> sessions;
   std::unique_ptr<transport::ConnectionPool> connections;
+  std::unique_ptr<FramedLengthProber> prober;
+  std::unique_ptr<Sessions> sessions;
   std::unique_ptr<FramedChunkTrimmer> trimmer;
   std::unique_ptr<Reclaimer> reclaimer;
   std::unique_ptr<Truncations> truncations;
@@ -65,19 +67,21 @@ Status MetaServer::Parts::StartCluster(const MetaServerOptions& options, const C
   manager_options.leases = {.heartbeat = options.heartbeat, .lease = options.lease};
   manager_options.cluster_uuid = state_dir->uuid();
   ASSIGN_OR_RETURN(manager, ClusterManager::Open(*cluster_store, clock, manager_options));
+  connections = std::make_unique<transport::ConnectionPool>(transport::ConnectionPool::Options());
+  prober = std::make_unique<FramedLengthProber>(*connections, [this] { return manager->Map(); });
   SessionOptions session_options;
   session_options.renew = options.session_renew;
   session_options.lease = options.session_lease;
   session_options.cluster_uuid = manager->Map()->cluster_uuid();
-  ASSIGN_OR_RETURN(sessions, Sessions::Load(*executor, clock, session_options));
+  ASSIGN_OR_RETURN(sessions,
+                   Sessions::Load({*executor, *manager, *prober, clock}, session_options));
   return Status::Ok();
 }
 
 void MetaServer::Parts::StartBackground(const MetaServerOptions& options, const Clock& clock) {
-  connections = std::make_unique<transport::ConnectionPool>(transport::ConnectionPool::Options());
   trimmer = std::make_unique<FramedChunkTrimmer>(
       *connections, [this] { return manager->Map(); },
-      []() -> Result<Incarnation> { return Incarnation(); });
+      [this] { return sessions->ServiceIdentity(); });
   ReclaimerOptions reclaimer_options;
   reclaimer_options.interval = options.reclaim_interval;
   reclaimer = std::make_unique<Reclaimer>(
@@ -138,6 +142,11 @@ void MetaServer::Parts::AddMetrics() {
       [this] { return static_cast<double>(truncations->pending()); });
   add("sheaf_meta_sessions", "Live client sessions",
       [this] { return static_cast<double>(sessions->Count()); });
+  add("sheaf_meta_sessions_ending", "Sessions that are over and not forgotten yet",
+      [this] { return static_cast<double>(sessions->Ending()); });
+  add("sheaf_meta_sessions_unsettled",
+      "Sessions that are over with files whose length could not be settled yet",
+      [this] { return static_cast<double>(sessions->Unsettled()); });
   add("sheaf_meta_map_version", "Version of the cluster map",
       [this] { return static_cast<double>(manager->Map()->version()); });
 }

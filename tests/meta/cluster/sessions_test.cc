@@ -8,6 +8,8 @@
 #include "meta/schema/keys.h"
 #include "tests/support/eventually.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/fake_fence.h"
+#include "tests/support/fake_prober.h"
 #include "tests/support/memory_kv.h"
 #include "tests/support/test_meta.h"
 
@@ -28,7 +30,7 @@ class SessionsTest : public ::testing::Test {
 
   void Restart() {
     sessions_.reset();
-    auto loaded = Sessions::Load(meta_.executor(), clock_, options_);
+    auto loaded = Sessions::Load({meta_.executor(), fence_, prober_, clock_}, options_);
     CHECK(loaded.ok(), loaded.status().ToString());
     sessions_ = std::move(*loaded);
   }
@@ -92,9 +94,32 @@ class SessionsTest : public ::testing::Test {
     return meta_.executor().Run(id, Bind(&meta::Create, request));
   }
 
+  // A file that `session` has open for writing, of which the chains hold `bytes`.
+  proto::Attr WriteUnsynced(uint64_t session, const std::string& name, Result<uint64_t> bytes) {
+    proto::CreateResponse created;
+    const auto answer = CreateIn(session, name, ++sequence_);
+    CHECK(answer.ok() && created.ParseFromString(*answer));
+    prober_.Set(DataId(created.attr().data_id()), std::move(bytes));
+    return created.attr();
+  }
+  std::future<Status> StartClose(uint64_t session) {
+    auto promise = std::make_shared<std::promise<Status>>();
+    sessions_->CloseSession(Incarnation(session), [promise](Status s) { promise->set_value(s); });
+    return promise->get_future();
+  }
+  bool IsRefused(uint64_t session) {
+    const auto rows = store_.Rows(SessionKey(Incarnation(session)));
+    return rows.empty() || DecodeSession(rows.begin()->second)->fenced;
+  }
+  uint64_t Length(const proto::Attr& file) { return meta_.GetAttr(file.inode())->size(); }
+  size_t WriteOpens() { return store_.Rows(std::string(1, 'W')).size(); }
+
   MemoryKv store_;
   TestMeta meta_;
+  uint64_t sequence_ = 0;
   FakeClock clock_;
+  FakeFence fence_;
+  FakeProber prober_;
   SessionOptions options_;
   std::unique_ptr<Sessions> sessions_;
 };
@@ -215,7 +240,7 @@ TEST_F(SessionsTest, AfterARestartNothingIsReclaimedBeforeEveryoneRenewed) {
   ASSERT_TRUE(Renew(session, epoch.value()).ok());
   ASSERT_TRUE(MayReclaim(epoch, inode));
   Restart();
-  EXPECT_EQ(sessions_->Count(), 2u);
+  EXPECT_TRUE(Eventually([&] { return sessions_->Count() == 2; }));
   EXPECT_FALSE(MayReclaim(epoch, inode));
   ASSERT_TRUE(Renew(meta_.session().value(), epoch.value()).ok());
   ASSERT_TRUE(Renew(session, epoch.value(), {inode}).ok());
@@ -232,6 +257,176 @@ TEST_F(SessionsTest, ARestartTakesUpAnEndThatWasUnderWay) {
   ASSERT_TRUE(meta_.executor().Run(std::nullopt, fence).ok());
   Restart();
   EXPECT_TRUE(Eventually([&] { return !RowExists(session); }));
+}
+
+const Status kAway(Code::kUnavailable, "chain 3 does not serve");
+
+TEST_F(SessionsTest, FilesLeftOpenForWritingGrowToWhatTheChainsHold) {
+  const uint64_t session = Open().incarnation();
+  const proto::Attr longer = WriteUnsynced(session, "a", 5000);
+  const proto::Attr empty = WriteUnsynced(session, "b", 0);
+  ASSERT_TRUE(Close(session).ok());
+  EXPECT_EQ(Length(longer), 5000u) << "settled when the close is answered";
+  EXPECT_EQ(Length(empty), 0u);
+  EXPECT_EQ(meta_.TotalUsage().bytes, 5000u);
+  EXPECT_EQ(WriteOpens(), 0u);
+  EXPECT_TRUE(Eventually([&] { return !RowExists(session); }));
+}
+
+TEST_F(SessionsTest, MoreFilesThanAPageAreSettled) {
+  const uint64_t session = Open().incarnation();
+  std::vector<proto::Attr> files;
+  for (size_t i = 0; i < 2 * SessionSettler::kPage + 3; ++i) {
+    files.push_back(WriteUnsynced(session, "f" + std::to_string(i), 100 + i));
+  }
+  ASSERT_TRUE(Close(session).ok());
+  for (size_t i = 0; i < files.size(); ++i) EXPECT_EQ(Length(files[i]), 100 + i);
+}
+
+TEST_F(SessionsTest, LengthsAreSettledAndPinsGoOnlyOnceStorageHasFenced) {
+  const uint64_t session = Open().incarnation();
+  const uint64_t inode = CreateAndUnlink("gone");
+  const RemovalEpoch epoch(Newest());
+  ASSERT_TRUE(Renew(meta_.session().value(), epoch.value()).ok());
+  ASSERT_TRUE(Renew(session, epoch.value(), {inode}).ok());
+  const proto::Attr file = WriteUnsynced(session, "a", 5000);
+  fence_.Hold();
+  auto closed = StartClose(session);
+  ASSERT_TRUE(Eventually([&] { return IsRefused(session) && fence_.asked(); }));
+  EXPECT_EQ(prober_.calls(), 0) << "its writes may still take effect";
+  EXPECT_FALSE(MayReclaim(epoch, inode));
+  fence_.Release();
+  EXPECT_TRUE(closed.get().ok());
+  EXPECT_EQ(Length(file), 5000u);
+  EXPECT_TRUE(MayReclaim(epoch, inode));
+}
+
+TEST_F(SessionsTest, ASessionWithNothingOpenForWritingNeedNotWaitForStorage) {
+  const uint64_t session = Open().incarnation();
+  fence_.Hold();
+  EXPECT_TRUE(Close(session).ok());
+  EXPECT_TRUE(IsRefused(session));
+  EXPECT_TRUE(RowExists(session)) << "but it is remembered until then";
+}
+
+TEST_F(SessionsTest, AChainThatIsAwayHoldsUpItsSessionAlone) {
+  const uint64_t session = Open().incarnation();
+  const proto::Attr sick = WriteUnsynced(session, "sick", kAway);
+  const proto::Attr well = WriteUnsynced(session, "well", 700);
+  EXPECT_EQ(Close(session).code(), Code::kUnavailable);
+  EXPECT_EQ(Length(well), 700u);
+  EXPECT_EQ(WriteOpens(), 1u);
+  EXPECT_EQ(sessions_->Unsettled(), 1u);
+
+  const uint64_t other = Open().incarnation();
+  EXPECT_TRUE(Close(other).ok());
+  EXPECT_TRUE(Eventually([&] { return !RowExists(other); }));
+  const RemovalEpoch epoch(Newest() + 1);
+  const uint64_t inode = CreateAndUnlink("removed");
+  ASSERT_TRUE(Renew(meta_.session().value(), epoch.value()).ok());
+  EXPECT_TRUE(MayReclaim(epoch, inode)) << "its pins are gone";
+
+  prober_.Set(DataId(sick.data_id()), 900);
+  clock_.Advance(options_.first_retry);
+  EXPECT_TRUE(Eventually([&] { return !RowExists(session); }));
+  EXPECT_EQ(Length(sick), 900u);
+  EXPECT_TRUE(Eventually([&] { return sessions_->Unsettled() == 0; }));
+}
+
+TEST_F(SessionsTest, ATruncateWhileTheChainsAreLookedAtIsNotUndone) {
+  const uint64_t session = Open().incarnation();
+  const proto::Attr file = WriteUnsynced(session, "a", 5000);
+  ASSERT_TRUE(meta_.Fsync(file.inode(), 1, 5000).ok());
+  prober_.Set(DataId(file.data_id()), 6000);
+  prober_.Meanwhile([&] {
+    // Another client's, from its first step to its last.
+    ASSERT_TRUE(meta_.Truncate(file.inode(), 40).ok());
+    const auto intent = ReadTruncateIntent(*meta_.executor().Committed(), InodeId(file.inode()));
+    ASSERT_TRUE(intent.ok());
+    ASSERT_TRUE(meta_
+                    .Run([&](OpContext& ctx) {
+                      return FinishTruncate(ctx, InodeId(file.inode()), *intent);
+                    })
+                    .ok());
+    prober_.Set(DataId(file.data_id()), 40);
+  });
+  EXPECT_EQ(Close(session).code(), Code::kUnavailable);
+  EXPECT_EQ(Length(file), 40u);
+  clock_.Advance(options_.first_retry);
+  EXPECT_TRUE(Eventually([&] { return !RowExists(session); }));
+  EXPECT_EQ(Length(file), 40u);
+}
+
+TEST_F(SessionsTest, ChunksAreNotLookedAtWhileATailIsTrimmed) {
+  const uint64_t session = Open().incarnation();
+  const proto::Attr file = WriteUnsynced(session, "a", 5000);
+  ASSERT_TRUE(meta_.Fsync(file.inode(), 1, 5000).ok());
+  ASSERT_TRUE(meta_.Truncate(file.inode(), 40).ok());
+  EXPECT_EQ(Close(session).code(), Code::kUnavailable);
+  EXPECT_EQ(prober_.calls(), 0);
+  EXPECT_EQ(Length(file), 40u);
+}
+
+TEST_F(SessionsTest, ARestartBeforeStorageHasFencedGoesOn) {
+  const uint64_t session = Open().incarnation();
+  const proto::Attr file = WriteUnsynced(session, "a", 5000);
+  fence_.Hold();
+  auto closed = StartClose(session);
+  ASSERT_TRUE(Eventually([&] { return IsRefused(session); }));
+  Restart();
+  EXPECT_EQ(closed.get().code(), Code::kUnavailable);
+  fence_.Release();
+  EXPECT_TRUE(Eventually([&] { return !RowExists(session); }));
+  EXPECT_EQ(Length(file), 5000u);
+}
+
+TEST_F(SessionsTest, ARestartInTheMiddleOfSettlingGoesOnWithTheRest) {
+  const uint64_t session = Open().incarnation();
+  const proto::Attr sick = WriteUnsynced(session, "sick", kAway);
+  const proto::Attr well = WriteUnsynced(session, "well", 700);
+  ASSERT_EQ(Close(session).code(), Code::kUnavailable);
+  Restart();
+  // Settled before: what its chains say now is another writer's business.
+  prober_.Set(DataId(well.data_id()), 10000);
+  prober_.Set(DataId(sick.data_id()), 900);
+  clock_.Advance(options_.first_retry);
+  EXPECT_TRUE(Eventually([&] { return !RowExists(session); }));
+  EXPECT_EQ(Length(sick), 900u);
+  EXPECT_EQ(Length(well), 700u);
+}
+
+TEST_F(SessionsTest, ARestartBeforeTheRowsAreGoneGoesOn) {
+  const uint64_t session = Open().incarnation();
+  ASSERT_TRUE(CreateIn(session, "a", 1).ok());
+  sessions_.reset();
+  // Settled, so that of the session its results and its row are left.
+  auto settled = [session](OpContext& ctx) -> Result<std::string> {
+    ctx.Put(SessionKey(Incarnation(session)), EncodeSession({.fenced = true}));
+    RETURN_IF_ERROR(DropWriteOpens(ctx, Incarnation(session), 10).status());
+    return std::string();
+  };
+  ASSERT_TRUE(meta_.executor().Run(std::nullopt, settled).ok());
+  Restart();
+  EXPECT_TRUE(Eventually([&] { return !RowExists(session); }));
+  EXPECT_TRUE(store_.Rows(ResultKey(Incarnation(session), 1)).empty());
+}
+
+TEST_F(SessionsTest, TheServiceHasANewSessionAtEachStartOnceTheOneBeforeIsFenced) {
+  const Incarnation first = *sessions_->ServiceIdentity();
+  EXPECT_TRUE(RowExists(first.value()));
+  EXPECT_EQ(Renew(first.value(), 0).status().code(), Code::kNoSession) << "not a client's";
+  fence_.Hold();
+  Restart();
+  EXPECT_EQ(sessions_->ServiceIdentity().status().code(), Code::kUnavailable);
+  ASSERT_TRUE(IsRefused(first.value()));
+  Restart();
+  EXPECT_EQ(sessions_->ServiceIdentity().status().code(), Code::kUnavailable);
+  fence_.Release();
+  const auto third = sessions_->ServiceIdentity();
+  ASSERT_TRUE(third.ok());
+  EXPECT_GT(*third, first);
+  EXPECT_TRUE(Eventually([&] { return !RowExists(first.value()); }));
+  EXPECT_TRUE(RowExists(third->value()));
 }
 
 }  // namespace
