@@ -84,8 +84,8 @@ class Operations {
 
   static const fuse_lowlevel_ops& Table();
 
-  // What drops the kernel's cached attributes of an inode, at once. Pages are never dropped from here:
-  // that waits for a page that another request may hold, which waits for us; a daemon killed
+  // What drops the kernel's cached attributes of an inode, at once. Pages are never dropped from
+  // here: that waits for a page that another request may hold, which waits for us; a daemon killed
   // meanwhile would stay for ever.
   void SetInvalidator(std::function<void(InodeId)> attributes) {
     invalidate_attributes_ = std::move(attributes);
