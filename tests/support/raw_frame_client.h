@@ -29,10 +29,10 @@ struct RawFrame {
 class RawFrameClient {
  public:
   explicit RawFrameClient(const Address& address) {
-    auto fd = Connect(address, 5000);
+    auto fd = Connect(address, 30'000);
     CHECK(fd.ok(), fd.status().ToString());
     fd_ = std::move(*fd);
-    const timeval wait{10, 0};
+    const timeval wait{30, 0};
     ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
     ::setsockopt(fd_.get(), SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
   }
