@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include <cerrno>
 #include <charconv>
@@ -22,6 +23,11 @@ constexpr size_t kMaxMarkerBytes = 4096;
 
 std::string Name(const std::string& path) { return "state directory " + path; }
 
+Status ReadOnly(const std::string& path, const std::string& place) {
+  return {Code::kReadOnly, Name(path) + ": the file system of " + place +
+                               " is read-only; remount it writable or name another directory"};
+}
+
 Status SyncPath(const std::string& path) {
   UniqueFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd.IsOpen() || fsync(fd.get()) != 0) return Status::FromErrno(errno, "sync " + path);
@@ -37,6 +43,8 @@ Status MakeDirectories(const std::string& path) {
     if (mkdir(built.c_str(), 0755) == 0) {
       const auto parent = built.parent_path();
       RETURN_IF_ERROR(SyncPath(parent.empty() ? "." : parent.string()));
+    } else if (errno == EROFS) {
+      return ReadOnly(path, built.parent_path().string());
     } else if (errno != EEXIST) {
       return Status::FromErrno(errno, Name(path) + ": cannot be created");
     }
@@ -141,6 +149,10 @@ Result<StateDir> StateDir::Open(const std::string& path, const std::string& kind
   StateDir dir;
   dir.path_ = path;
   ASSIGN_OR_RETURN(dir.lock_, OpenLocked(path));
+  struct statvfs disk {};
+  if (create && fstatvfs(dir.lock_.get(), &disk) == 0 && (disk.f_flag & ST_RDONLY) != 0) {
+    return ReadOnly(path, path);
+  }
   ASSIGN_OR_RETURN(auto marker, ReadSmallFile(dir.lock_.get(), kMarkerName, path));
   if (marker.has_value()) {
     RETURN_IF_ERROR(dir.ReadMarker(*marker, kind, format_version));

@@ -34,6 +34,7 @@ class StateDir {
   //   kUnsupported  of a newer format
   //   kCorrupt      the marker cannot be read as one
   //   kBusy         another process holds it
+  //   kReadOnly     to be created or written, but on a read-only file system
   static Result<StateDir> Open(const std::string& path, const std::string& kind,
                                uint32_t format_version, bool create);
 
