@@ -26,6 +26,7 @@ constexpr const char* kConfigHelp = R"(Configuration (TOML; unknown keys are err
   data_dir          directory for all state, made if missing; required
   listen            gRPC address, "host:port" (127.0.0.1:7700)
   metrics           Prometheus address, "host:port", or "" for none (127.0.0.1:7701)
+  reserve_mib       disk space held back so that removals work on a full disk, MiB, 0 to 65536 (128)
   heartbeat_ms      between heartbeats of a storage server, ms, 10 to 60000 (500)
   lease_ms          a storage server serves this long after a heartbeat, ms, 100 to 600000 (2000)
   session_renew_ms  between renewals of a client session, ms, 100 to 600000 (5000)
@@ -82,6 +83,9 @@ Result<Config> LoadConfig(const std::string& path) {
   file.Read("data_dir", &config.server.data_dir);
   file.Read("listen", &config.server.listen);
   file.Read("metrics", &config.server.metrics);
+  int64_t reserve_mib = static_cast<int64_t>(config.server.reserve_bytes >> 20);
+  file.Read("reserve_mib", &reserve_mib, 0, 65'536);
+  config.server.reserve_bytes = static_cast<uint64_t>(reserve_mib) << 20;
   ReadMillis(file, "heartbeat_ms", &config.server.heartbeat, 10, 60'000);
   ReadMillis(file, "lease_ms", &config.server.lease, 100, 600'000);
   ReadMillis(file, "session_renew_ms", &config.server.session_renew, 100, 600'000);

@@ -53,6 +53,16 @@ class KvStore : public ReadView {
   // crash once Ok is returned, and so does every earlier batch. After an error the batch is not
   // visible, but a restart may find it applied.
   virtual Status Write(std::span<const KvChange> changes, bool sync) = 0;
+
+  // After a Write has failed no other is done until this answers Ok: the store is as it would be
+  // after a restart. Everything acknowledged is there; the failed batch is, or is not. Snapshots
+  // taken before answer kUnavailable from then on. kNoSpace while there is still no room, and it
+  // may be tried again; other errors last until the process is restarted. The writer's call.
+  virtual Status Recover() = 0;
+
+  // Whether so little space is left that only what frees some should be written. Cheap. The
+  // writer's call.
+  virtual bool SpaceIsShort() = 0;
 };
 
 }  // namespace sheaf::meta

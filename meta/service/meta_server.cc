@@ -52,7 +52,11 @@ Status MetaServer::Parts::OpenStore(const MetaServerOptions& options, const Cloc
   ASSIGN_OR_RETURN(StateDir dir,
                    StateDir::Open(options.data_dir, "meta", kStateFormat, /*create=*/true));
   state_dir = std::make_unique<StateDir>(std::move(dir));
-  ASSIGN_OR_RETURN(store, OpenRocksDbKv(options.data_dir + "/db", RocksDbKvOptions()));
+  RocksDbKvOptions store_options;
+  store_options.reserve_path = options.data_dir + "/reserve";
+  store_options.reserve_bytes = options.reserve_bytes;
+  store_options.clock = &clock;
+  ASSIGN_OR_RETURN(store, OpenRocksDbKv(options.data_dir + "/db", store_options));
   ExecutorOptions executor_options;
   executor_options.clock = &clock;
   ASSIGN_OR_RETURN(executor, Executor::Open(*store, executor_options));
@@ -122,6 +126,10 @@ void MetaServer::Parts::AddMetrics() {
       [this] { return static_cast<double>(executor->Stats().refused); });
   add("sheaf_meta_executor_commit_failures", "Groups that the store refused",
       [this] { return static_cast<double>(executor->Stats().commit_failures); });
+  add("sheaf_meta_store_recoveries", "Times the store was opened anew after its disk was full",
+      [this] { return static_cast<double>(executor->Stats().recoveries); });
+  add("sheaf_meta_space_short", "1 while the disk is full and only removals are taken",
+      [this] { return executor->Stats().space_short ? 1.0 : 0.0; });
   add("sheaf_meta_reads_waiting", "Reads waiting for a thread",
       [this] { return static_cast<double>(readers->Queued()); });
   add("sheaf_meta_removal_backlog", "Entries of the removal queue at the last walk",
