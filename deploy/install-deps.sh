@@ -23,7 +23,7 @@ libraries=(
 )
 run=(fuse3)
 test=(
-  python3 curl fio iperf3 sqlite3 attr acl
+  python3 curl fio iperf3 sqlite3 attr acl e2fsprogs
   # Debian's own zlib and lua are built inside a mount
   dpkg-dev libreadline-dev
 )
