@@ -17,10 +17,10 @@
 
 namespace sheaf::storage {
 
-// Threads: the callers' I/O contexts (table look-ups, planning, checksums, transfers), one group
-// commit thread (syncs, index writes), two workers (index look-ups and scans, new slabs).
+// Threads: the callers' I/O contexts (table look-ups, planning, checksums, transfers), two of group
+// commit (slab syncs; index writes), two workers (index look-ups and scans, new slabs).
 //
-// Lock order: the committer's group mutex; the chunk table; the committer's queue, the read pins,
+// Lock order: the committer's group mutex; the chunk table; the committer's queues, the read pins,
 // the allocator, the growth state, the slot table (none of these while holding another).
 //
 // Teardown: the destructor waits until every call is answered, so the contexts still run; then the
