@@ -26,6 +26,8 @@ test=(
   python3 curl fio iperf3 sqlite3 attr acl e2fsprogs
   # Debian's own zlib and lua are built inside a mount
   dpkg-dev libreadline-dev
+  # a stock gRPC client of the data service; nm and readelf are in binutils
+  python3-grpcio python3-protobuf binutils
 )
 
 say() { printf '%s\n' "install-deps: $*"; }
