@@ -44,6 +44,7 @@ class RawFrameClient {
   bool Send(std::string_view bytes) {
     while (!bytes.empty()) {
       const ssize_t sent = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (sent < 0 && errno == EINTR) continue;
       if (sent <= 0) return false;
       bytes.remove_prefix(static_cast<size_t>(sent));
     }
@@ -102,6 +103,7 @@ class RawFrameClient {
   bool ReceiveAll(std::span<uint8_t> into) {
     while (!into.empty()) {
       const ssize_t got = ::recv(fd_.get(), into.data(), into.size(), 0);
+      if (got < 0 && errno == EINTR) continue;
       CHECK(got >= 0 || errno == ECONNRESET || errno == EPIPE,
             std::string("no answer: ") + std::strerror(errno));
       if (got <= 0) return false;
