@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "common/rpc.h"
 #include "common/transport/connection.h"
+#include "meta/check/check_runs.h"
 #include "meta/cluster/chunk_trimmer.h"
 #include "meta/cluster/cluster_manager.h"
 #include "meta/cluster/cluster_store.h"
@@ -16,6 +17,7 @@
 #include "meta/cluster/worker_pool.h"
 #include "meta/kv/rocksdb_kv.h"
 #include "meta/ops/executor.h"
+#include "meta/service/admin_service.h"
 #include "meta/service/cluster_service.h"
 #include "meta/service/meta_service.h"
 
@@ -37,6 +39,8 @@ struct MetaServer::Parts {
   std::unique_ptr<Reclaimer> reclaimer;
   std::unique_ptr<Truncations> truncations;
   std::unique_ptr<WorkerPool> readers;
+  std::unique_ptr<CheckRuns> checks;
+  std::unique_ptr<AdminService> admin_service;
   std::unique_ptr<MetaService> meta_service;
   std::unique_ptr<ClusterService> cluster_service;
   std::unique_ptr<RpcServer> server;
@@ -88,6 +92,7 @@ void MetaServer::Parts::StartBackground(const MetaServerOptions& options, const 
       reclaimer_options);
   truncations = std::make_unique<Truncations>(*executor, *trimmer, TruncationOptions());
   readers = std::make_unique<WorkerPool>(options.reader_threads, options.max_waiting_reads);
+  checks = std::make_unique<CheckRuns>(*executor, clock, CheckRuns::Options());
 }
 
 Status MetaServer::Parts::StartServices(const MetaServerOptions& options) {
@@ -101,11 +106,13 @@ Status MetaServer::Parts::StartServices(const MetaServerOptions& options) {
       MetaService::Parts{*executor, *readers, *truncations, space, *metrics});
   cluster_service = std::make_unique<ClusterService>(
       ClusterService::Parts{*manager, *sessions, *executor, *readers, *metrics});
+  admin_service = std::make_unique<AdminService>(*checks, *metrics);
   AddMetrics();
   if (!options.metrics.empty()) RETURN_IF_ERROR(metrics->Serve(options.metrics));
   ASSIGN_OR_RETURN(server,
                    RpcServer::Start({.listen = options.listen,
-                                     .services = {meta_service.get(), cluster_service.get()}}));
+                                     .services = {meta_service.get(), cluster_service.get(),
+                                                  admin_service.get()}}));
   cluster_service->SetAddress(server->address());
   return Status::Ok();
 }
