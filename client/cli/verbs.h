@@ -24,5 +24,6 @@ Verb AddStatus(CLI::App& app);
 Verb AddCp(CLI::App& app);
 Verb AddVersion(CLI::App& app);
 Verb AddBench(CLI::App& app);
+Verb AddFsck(CLI::App& app);
 
 }  // namespace sheaf::cli
