@@ -81,6 +81,7 @@ class Engine {
   struct ListedChunk {
     ChunkKey key;
     ChunkState state;
+    Status damage;  // not ok: its index entry is damaged, and `state` empty (ListAll only)
   };
 
   using ReadDone = std::function<void(Result<ReadAnswer>)>;
@@ -89,7 +90,9 @@ class Engine {
   using ListDone = std::function<void(Result<std::vector<ListedChunk>>)>;
 
   // Opens the index, the slabs and the allocator (rebuilt from the index, so nothing leaks).
-  // kCorrupt when index and slabs disagree; kInvalid for a format newer than ours.
+  // kCorrupt when index and slabs disagree; kInvalid for a format newer than ours. A chunk whose
+  // index entry is damaged is set aside: calls for it answer kCorrupt, the blocks that can be told
+  // to be its own are not used again, and all others are served.
   static Result<std::unique_ptr<Engine>> Open(const Options& options);
   // Waits for what is under way.
   virtual ~Engine() = default;
@@ -117,10 +120,20 @@ class Engine {
   virtual void List(IoContext& io, ChainId chain, std::optional<ChunkId> after,
                     std::optional<DataId> only, uint32_t limit, ListDone done) = 0;
 
+  // Chunks of every chain after `after` in key order, damaged ones with them.
+  virtual void ListAll(IoContext& io, std::optional<ChunkKey> after, uint32_t limit,
+                       ListDone done) = 0;
+
   virtual Space GetSpace() const = 0;
-  // Not ok once a write or sync failed in a way that cannot be repaired by trying again: the target
-  // must leave service.
+  // Not ok once a write or sync failed in a way that cannot be repaired by trying again, or the
+  // device refused reads in too many places (ReadErrors): the target must leave service.
   virtual Status Health() const = 0;
+
+  struct Faults {
+    uint64_t damaged_entries = 0;  // chunks that were set aside at the start
+    uint64_t read_errors = 0;      // reads that the device refused twice, since the start
+  };
+  virtual Faults GetFaults() const = 0;
 
   // Compares allocator and index: every block that a record names is allocated, once, and no other
   // is. Blocking; runs beside foreground work. The error names the first disagreement.

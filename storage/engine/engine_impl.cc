@@ -32,6 +32,7 @@ EngineImpl::EngineImpl(const Options& options, std::unique_ptr<ChunkIndex> index
       workers_(kWorkers),
       space_({options.slabs, slab_bytes, options.capacity_bytes, options.index_reserve_bytes},
              workers_),
+      read_errors_([this](const Status& status) { committer_->Fail(status); }),
       pins_([this](std::span<const BlockNumber> blocks) { space_.allocator().Release(blocks); }),
       table_(options.index_cache_bytes) {}
 
@@ -68,7 +69,7 @@ void EngineImpl::Read(IoContext& io, const ChunkKey& key, uint32_t offset, uint3
       answer(record.status());
       return;
     }
-    std::make_shared<ReadIo>(space_, io, key, std::move(*record), std::move(*pin), answer)
+    std::make_shared<ReadIo>(space_, read_errors_, io, key, std::move(*record), std::move(*pin), answer)
         ->Start(offset, length);
   };
   Result<RecordRef> record = RecordRef();
@@ -261,7 +262,9 @@ Status EngineImpl::StartLoad(const SlotRef& slot) {
 }
 
 void EngineImpl::Load(const SlotRef& slot) {
-  auto record = index_->Load(slot->key);
+  const auto damaged = set_aside_.find(slot->key);
+  auto record = damaged == set_aside_.end() ? index_->Load(slot->key)
+                                            : Result<RecordRef>(damaged->second);
   std::vector<ChunkSlot::Waiter> waiters;
   std::vector<OpRef> runnable;
   std::deque<OpRef> failed;

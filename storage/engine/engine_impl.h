@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "storage/engine/chunk_table.h"
 #include "storage/engine/committer.h"
 #include "storage/engine/engine.h"
+#include "storage/engine/read_errors.h"
 #include "storage/engine/read_pins.h"
 #include "storage/engine/slab_space.h"
 #include "storage/engine/worker_pool.h"
@@ -39,8 +41,11 @@ class EngineImpl final : public Engine {
               RemoveDone done) override;
   void List(IoContext& io, ChainId chain, std::optional<ChunkId> after, std::optional<DataId> only,
             uint32_t limit, ListDone done) override;
+  void ListAll(IoContext& io, std::optional<ChunkKey> after, uint32_t limit,
+               ListDone done) override;
   Space GetSpace() const override;
   Status Health() const override;
+  Faults GetFaults() const override;
   Status Check() override;
 
  private:
@@ -72,8 +77,10 @@ class EngineImpl final : public Engine {
   void PostAnswer(IoContext& io, std::function<void()> answer);
 
   std::unique_ptr<ChunkIndex> index_;
+  std::map<ChunkKey, Status> set_aside_;  // damaged index entries; fixed by Open
   mutable WorkerPool workers_;
   mutable SlabSpace space_;
+  ReadErrors read_errors_;
   ReadPins pins_;
   Guarded<ChunkTable> table_;
   std::atomic<uint64_t> calls_{0};  // begun and not yet answered
