@@ -27,6 +27,20 @@ std::string WithHost(const std::string& address, const std::string& host) {
   return parsed->ToString();
 }
 
+void AddScrubMetrics(Metrics& metrics, const Metrics::Labels& labels, const Scrubber& scrubber) {
+  const auto add = [&](const char* name, const char* help, auto value) {
+    metrics.AddCallback(name, help, labels, [&scrubber, value] {
+      return static_cast<double>(value(scrubber.GetProgress(/*with_bad=*/false)));
+    });
+  };
+  add("sheaf_storage_scrub_bytes", "Bytes scrubbed since the start",
+      [](const Scrubber::Progress& progress) { return progress.total_bytes; });
+  add("sheaf_storage_scrub_passes", "Scrub passes finished since the start",
+      [](const Scrubber::Progress& progress) { return progress.passes; });
+  add("sheaf_storage_scrub_bad_chunks", "Chunks that could not be read when last scrubbed",
+      [](const Scrubber::Progress& progress) { return progress.bad_count; });
+}
+
 }  // namespace
 
 Result<std::unique_ptr<StorageDaemon>> StorageDaemon::Start(const StorageConfig& config) {
@@ -36,6 +50,7 @@ Result<std::unique_ptr<StorageDaemon>> StorageDaemon::Start(const StorageConfig&
   RETURN_IF_ERROR(daemon->OpenTargets(config));
   RETURN_IF_ERROR(daemon->StartReactors(config));
   RETURN_IF_ERROR(daemon->OpenEngines(config));
+  daemon->StartScrubbing(config);
   daemon->AddMetrics();
   RETURN_IF_ERROR(daemon->Serve(config));
   daemon->LinkToManager(config);
@@ -50,6 +65,7 @@ StorageDaemon::~StorageDaemon() {
     if (!stopped.ok()) LogError("stop serving: {}", stopped.message());
   }
   metrics_.reset();  // its callbacks look at what goes now
+  scrubbers_.clear();
   engines_.clear();
   reactors_.reset();
 }
@@ -112,6 +128,21 @@ Status StorageDaemon::OpenEngines(const StorageConfig& config) {
   return Status::Ok();
 }
 
+void StorageDaemon::StartScrubbing(const StorageConfig& config) {
+  std::vector<ScrubGrpc::Target> targets;
+  for (size_t i = 0; i < engines_.size(); ++i) {
+    Scrubber::Options options;
+    options.target = state_dirs_[i].uuid();
+    options.position_file = state_dirs_[i].path() + "/SCRUB";
+    options.bytes_per_s = config.scrub_mib_per_s << 20;
+    scrubbers_.push_back(std::make_unique<Scrubber>(*engines_[i], reactors_->Next().io(),
+                                                    Clock::System(), std::move(options)));
+    targets.push_back({state_dirs_[i].uuid(), scrubbers_.back().get(), engines_[i].get()});
+  }
+  scrub_service_ =
+      std::make_unique<ScrubGrpc>(*replicas_, std::move(targets), config.scrub_mib_per_s);
+}
+
 Status StorageDaemon::Serve(const StorageConfig& config) {
   data_ = std::make_unique<DataHandler>(*replicas_, DataHandler::Options{});
   frames_ = std::make_unique<DataFrames>(*data_);
@@ -122,7 +153,7 @@ Status StorageDaemon::Serve(const StorageConfig& config) {
 
   RpcServer::Options server;
   server.listen = config.grpc;
-  server.services = {grpc_service_.get()};
+  server.services = {grpc_service_.get(), scrub_service_.get()};
   ASSIGN_OR_RETURN(grpc_server_, RpcServer::Start(server));
   addresses_.set_grpc(WithHost(grpc_server_->address(), config.advertise));
   if (!config.metrics.empty()) {
@@ -148,6 +179,13 @@ void StorageDaemon::AddMetrics() {
                           [engine] { return static_cast<double>(engine->GetSpace().total_bytes); });
     metrics_->AddCallback("sheaf_storage_target_healthy", "1 while its disk works", labels,
                           [engine] { return engine->Health().ok() ? 1.0 : 0.0; });
+    metrics_->AddCallback(
+        "sheaf_storage_target_damaged_entries", "Chunks set aside: their index entry is damaged",
+        labels, [engine] { return static_cast<double>(engine->GetFaults().damaged_entries); });
+    metrics_->AddCallback(
+        "sheaf_storage_target_read_errors", "Reads the disk refused twice, since the start", labels,
+        [engine] { return static_cast<double>(engine->GetFaults().read_errors); });
+    AddScrubMetrics(*metrics_, labels, *scrubbers_[i]);
   }
   metrics_->AddCallback("sheaf_storage_serving", "1 while the lease is valid", {},
                         [this] { return replicas_->Serving().ok() ? 1.0 : 0.0; });

@@ -14,14 +14,15 @@
 #include "storage/service/manager_link.h"
 #include "storage/service/node_identity.h"
 #include "storage/service/reactor_set.h"
+#include "storage/service/scrub_grpc.h"
 #include "storage/service/storage_config.h"
 
 namespace sheaf::storage {
 
 // A whole storage server: the wiring of its parts.
 //
-// Teardown (the destructor says it step by step): no new lease, both planes stop, metrics stop, the
-// engines finish what is under way, and last go the reactors that carried it.
+// Teardown (the destructor says it step by step): no new lease, both planes stop, metrics and
+// scrubs stop, the engines finish what is under way, and last go the reactors that carried it.
 class StorageDaemon {
  public:
   // Everything listens when it returns; serving begins once the manager has answered.
@@ -37,6 +38,7 @@ class StorageDaemon {
   Status OpenEngines(const StorageConfig& config);
   Status Listen(const StorageConfig& config);
   Status Serve(const StorageConfig& config);
+  void StartScrubbing(const StorageConfig& config);
   void AddMetrics();
   void LinkToManager(const StorageConfig& config);
 
@@ -50,6 +52,8 @@ class StorageDaemon {
   std::unique_ptr<ReactorSet> reactors_;
   std::vector<std::unique_ptr<Engine>> engines_;
   std::unique_ptr<ReplicaSet> replicas_;
+  std::vector<std::unique_ptr<Scrubber>> scrubbers_;  // one a target
+  std::unique_ptr<ScrubGrpc> scrub_service_;
   std::unique_ptr<DataHandler> data_;
   std::unique_ptr<DataFrames> frames_;
   std::unique_ptr<DataGrpc> grpc_service_;

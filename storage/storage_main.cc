@@ -34,6 +34,7 @@ constexpr const char* kConfigHelp = R"(Configuration (TOML; unknown keys are err
   reactors        threads that drive sockets and disks, 1 to 64 (1)
   buffer_mib      data buffers of all reactors together, MiB, 16 to 65536 (128)
   slab_mib        size of one slab file, MiB, 64 to 65536 (256)
+  scrub_mib_per_s each target's chunks are read and verified so fast, MiB/s; 0: not at all (32)
   capacity_mib    of each target, MiB; 0: all that its disk has (0)
   log.file        log file, rotated; "" for standard error ("")
   log.level       trace, debug, info, warn or error (info)
@@ -105,7 +106,8 @@ int Main(int argc, char** argv) {
   app.footer(kConfigHelp);
   try {
     app.parse(argc, argv);
-    if (config_path.empty() && echo.empty()) throw CLI::RequiredError("--config FILE");
+    if (config_path.empty() && echo.empty())
+      throw CLI::RequiredError("--config FILE");
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);
     return Fail({Code::kUsage, std::string(error.what()) + "; see sheaf-storage --help"});

@@ -25,5 +25,6 @@ Verb AddCp(CLI::App& app);
 Verb AddVersion(CLI::App& app);
 Verb AddBench(CLI::App& app);
 Verb AddFsck(CLI::App& app);
+Verb AddScrub(CLI::App& app);
 
 }  // namespace sheaf::cli

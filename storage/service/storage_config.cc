@@ -40,6 +40,7 @@ Result<StorageConfig> StorageConfig::Read(ConfigFile file, const std::string& na
   file.Read("buffer_mib", &config.buffer_mib, 16, 65536);
   file.Read("slab_mib", &config.slab_mib, 64, 65536);
   file.Read("capacity_mib", &config.capacity_mib, 0, kMaxCapacityMib);
+  file.Read("scrub_mib_per_s", &config.scrub_mib_per_s, 0, 100'000);
   file.Read("log.file", &config.log.file);
   file.Read("log.level", &config.log.level);
   RETURN_IF_ERROR(file.Finish());
