@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "common/status.h"
 #include "common/version.h"
+#include "meta/inspect/inspect.h"
 #include "meta/service/meta_server.h"
 
 // sheaf-meta: the namespace and the cluster manager. Reads its configuration, starts the server,
@@ -130,21 +131,41 @@ int Run(const std::string& config_path) {
   return 0;
 }
 
+int RunInspect(const InspectRequest& request, bool json) {
+  if (Status status = InitLog({.level = "error"}); !status.ok()) return Fail(status);
+  const Status status = Inspect(request, [json](const Facts& facts) {
+    std::printf("%s\n", (json ? facts.Json() : facts.Text()).c_str());
+  });
+  return status.ok() ? 0 : Fail(status);
+}
+
 }  // namespace
 }  // namespace sheaf::meta
 
 int main(int argc, char** argv) {
   CLI::App app("Sheaf's metadata service and cluster manager; runs in the foreground");
   std::string config;
-  app.add_option("--config", config, "Configuration file (TOML)")->required()->type_name("FILE");
+  app.add_option("--config", config, "Configuration file (TOML)")->type_name("FILE");
+  sheaf::meta::InspectRequest request;
+  bool json = false;
+  CLI::App* inspect = app.add_subcommand("inspect", "Show what is in a data directory");
+  inspect->add_option("directory", request.directory, "The data directory")->required();
+  inspect->add_option("what", request.what,
+                      "summary, rows [TABLE], inode N, dentry PARENT NAME, directory N, removals, "
+                      "intents, sessions or chains (summary)");
+  inspect->add_option("arguments", request.arguments, "Which");
+  inspect->add_option("--limit", request.limit, "Rows shown; 0: all (1000)");
+  inspect->add_flag("--json", json, "One JSON object a line");
   app.set_version_flag("--version", sheaf::VersionLine("sheaf-meta"));
   app.footer(sheaf::meta::kConfigHelp);
   try {
     app.parse(argc, argv);
+    if (config.empty() && !inspect->parsed()) throw CLI::RequiredError("--config");
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     std::cerr << "sheaf-meta: error: " << error.what() << std::endl;
     return sheaf::meta::kExitUsage;
   }
+  if (inspect->parsed()) return sheaf::meta::RunInspect(request, json);
   return sheaf::meta::Run(config);
 }

@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/status.h"
 #include "common/version.h"
+#include "storage/inspect/inspect.h"
 #include "storage/service/echo_handler.h"
 #include "storage/storage_daemon.h"
 
@@ -89,6 +90,15 @@ Status RunDaemon(const std::string& config_path, const sigset_t& signals) {
   return Status::Ok();
 }
 
+int RunInspect(const InspectRequest& request, bool json) {
+  if (Status status = InitLog({.level = "error"}); !status.ok()) return Fail(status);
+  const Status status = Inspect(request, [json](const Facts& facts) {
+    std::cout << (json ? facts.Json() : facts.Text()) << '\n';
+  });
+  std::cout.flush();
+  return status.ok() ? 0 : Fail(status);
+}
+
 int Main(int argc, char** argv) {
   CLI::App app{"Sheaf's storage daemon: serves chunks from local disks.", "sheaf-storage"};
   std::string config_path;
@@ -102,16 +112,27 @@ int Main(int argc, char** argv) {
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
   config_option->excludes(echo_option);
+  InspectRequest request;
+  bool json = false;
+  CLI::App* inspect = app.add_subcommand("inspect", "Show what is in a target's directory");
+  inspect->add_option("directory", request.directory, "The target's directory")->required();
+  inspect->add_option("what", request.what,
+                      "summary, slabs, chunks [CHAIN] or chunk CHAIN DATA_ID INDEX (summary)");
+  inspect->add_option("arguments", request.arguments, "Which");
+  inspect->add_option("--limit", request.limit, "Chunks shown; 0: all (1000)");
+  inspect->add_flag("--verify", request.verify, "Of one chunk: read its blocks, compare checksums");
+  inspect->add_flag("--json", json, "One JSON object a line");
   app.set_version_flag("--version", VersionLine("sheaf-storage"));
   app.footer(kConfigHelp);
   try {
     app.parse(argc, argv);
-    if (config_path.empty() && echo.empty())
+    if (config_path.empty() && echo.empty() && !inspect->parsed())
       throw CLI::RequiredError("--config FILE");
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);
     return Fail({Code::kUsage, std::string(error.what()) + "; see sheaf-storage --help"});
   }
+  if (inspect->parsed()) return RunInspect(request, json);
   sigset_t signals;
   BlockStopSignals(&signals);
   const Status status =

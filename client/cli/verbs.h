@@ -26,5 +26,6 @@ Verb AddVersion(CLI::App& app);
 Verb AddBench(CLI::App& app);
 Verb AddFsck(CLI::App& app);
 Verb AddScrub(CLI::App& app);
+Verb AddInspect(CLI::App& app);
 
 }  // namespace sheaf::cli

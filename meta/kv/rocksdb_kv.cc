@@ -408,4 +408,48 @@ Result<std::unique_ptr<KvStore>> OpenRocksDbKv(const std::string& directory,
   return std::unique_ptr<KvStore>(std::move(store));
 }
 
+namespace {
+
+// Owns what it reads.
+class RocksReadOnly final : public ReadView {
+ public:
+  explicit RocksReadOnly(std::unique_ptr<rocksdb::DB> db)
+      : db_(std::move(db)), reader_(db_.get(), nullptr) {}
+
+  Result<std::optional<std::string>> Get(std::string_view key) const override {
+    return reader_.Get(key);
+  }
+  Result<std::vector<std::optional<std::string>>> MultiGet(
+      std::span<const std::string> keys) const override {
+    return reader_.MultiGet(keys);
+  }
+  Status Scan(std::string_view begin, std::string_view end, size_t limit,
+              const Visitor& visitor) const override {
+    return reader_.Scan(begin, end, limit, visitor);
+  }
+
+ private:
+  const std::unique_ptr<rocksdb::DB> db_;
+  RocksReader reader_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ReadView>> OpenRocksDbReadOnly(const std::string& directory) {
+  constexpr int kTries = 5;
+  rocksdb::Options options = MakeOptions({.block_cache_bytes = 32 << 20});
+  options.create_if_missing = false;
+  options.max_open_files = -1;  // all now: a file that is removed later stays readable
+  rocksdb::Status status;
+  for (int attempt = 0; attempt < kTries; ++attempt) {
+    rocksdb::DB* db = nullptr;
+    status = rocksdb::DB::OpenForReadOnly(options, directory, &db);
+    if (status.ok()) {
+      return std::unique_ptr<ReadView>(
+          std::make_unique<RocksReadOnly>(std::unique_ptr<rocksdb::DB>(db)));
+    }
+  }
+  return FromRocks(status, "open metadata database " + directory + " for reading");
+}
+
 }  // namespace sheaf::meta

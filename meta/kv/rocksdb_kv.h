@@ -36,4 +36,9 @@ struct RocksDbKvOptions {
 Result<std::unique_ptr<KvStore>> OpenRocksDbKv(const std::string& directory,
                                                const RocksDbKvOptions& options);
 
+// The same database to look at only: nothing is written, no lock is taken. Beside a process that has
+// it open it shows the state at this call; where that process removes a file in between, it is
+// tried again.
+Result<std::unique_ptr<ReadView>> OpenRocksDbReadOnly(const std::string& directory);
+
 }  // namespace sheaf::meta

@@ -239,6 +239,21 @@ Result<std::unique_ptr<ChunkIndex>> ChunkIndex::Open(const std::string& path, ro
   return std::unique_ptr<ChunkIndex>(new ChunkIndex(std::unique_ptr<rocksdb::DB>(db)));
 }
 
+Result<std::unique_ptr<ChunkIndex>> ChunkIndex::OpenReadOnly(const std::string& path) {
+  constexpr int kTries = 5;  // a server beside it may remove files while they are opened
+  rocksdb::Options options = IndexOptions(nullptr);
+  options.create_if_missing = false;
+  options.max_open_files = -1;  // all now: a file that is removed later stays readable
+  rocksdb::Status status;
+  for (int attempt = 0; attempt < kTries; ++attempt) {
+    rocksdb::DB* db = nullptr;
+    status = rocksdb::DB::OpenForReadOnly(options, path, &db);
+    if (status.ok())
+      return std::unique_ptr<ChunkIndex>(new ChunkIndex(std::unique_ptr<rocksdb::DB>(db)));
+  }
+  return FromRocksDb(status, "open chunk index " + path + " for reading");
+}
+
 Result<uint64_t> ChunkIndex::ReadTarget() {
   std::string value;
   const auto status = db_->Get({}, TargetKey(), &value);

@@ -31,6 +31,9 @@ class ChunkIndex {
   };
 
   static Result<std::unique_ptr<ChunkIndex>> Open(const std::string& path, rocksdb::Env* env);
+  // To look at only: nothing is written, no lock is taken, changes are errors. Beside a process that
+  // has it open it shows the state at this call.
+  static Result<std::unique_ptr<ChunkIndex>> OpenReadOnly(const std::string& path);
   ~ChunkIndex();
 
   // The slab size of the target; written with `slab_bytes`, synced, when there is none yet.
