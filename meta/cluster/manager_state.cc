@@ -242,7 +242,8 @@ std::optional<proto::ClusterMap> ManagerState::PlanTransitions(Clock::Instant no
     *row = node.row;
     row->set_state(state);
   }
-  for (const auto& [id, chain] : chains_) {
+  for (const auto& row : chains_) {
+    const ChainEntry& chain = row.second;  // clang 14 captures no structured binding
     proto::Chain next =
         NextChain(chain.row, [&](TargetId target) { return HealthOf(target, chain, now); });
     if (next.version() != chain.row.version()) *change.add_chains() = std::move(next);
