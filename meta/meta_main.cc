@@ -1,6 +1,3 @@
-#include <pthread.h>
-#include <signal.h>
-
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <iostream>
@@ -8,14 +5,16 @@
 
 #include "common/address.h"
 #include "common/config.h"
+#include "common/daemon_signals.h"
 #include "common/log.h"
+#include "common/log_config.h"
 #include "common/status.h"
 #include "common/version.h"
 #include "meta/inspect/inspect.h"
 #include "meta/service/meta_server.h"
 
 // sheaf-meta: the namespace and the cluster manager. Reads its configuration, starts the server,
-// waits for SIGTERM or SIGINT, stops it.
+// waits for SIGTERM or SIGINT, stops it. SIGHUP reloads the log.
 
 namespace sheaf::meta {
 namespace {
@@ -32,8 +31,6 @@ constexpr const char* kConfigHelp = R"(Configuration (TOML; unknown keys are err
   lease_ms          a storage server serves this long after a heartbeat, ms, 100 to 600000 (2000)
   session_renew_ms  between renewals of a client session, ms, 100 to 600000 (5000)
   session_lease_ms  a client session ends this long after a renewal, ms, 500 to 3600000 (15000)
-  log.file          log file, rotated; "" for standard error ("")
-  log.level         trace, debug, info, warn or error (info)
 )";
 
 struct Config {
@@ -91,22 +88,10 @@ Result<Config> LoadConfig(const std::string& path) {
   ReadMillis(file, "lease_ms", &config.server.lease, 100, 600'000);
   ReadMillis(file, "session_renew_ms", &config.server.session_renew, 100, 600'000);
   ReadMillis(file, "session_lease_ms", &config.server.session_lease, 500, 3'600'000);
-  file.Read("log.file", &config.log.file);
-  file.Read("log.level", &config.log.level);
+  ReadLogOptions(file, &config.log);
   RETURN_IF_ERROR(file.Finish());
   RETURN_IF_ERROR(Validate(config, path));
   return config;
-}
-
-// Signals to wait for are blocked in every thread, so that only sigwait takes them.
-sigset_t BlockSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  signal(SIGPIPE, SIG_IGN);
-  return signals;
 }
 
 int Fail(const Status& status) {
@@ -117,14 +102,16 @@ int Fail(const Status& status) {
 int Run(const std::string& config_path) {
   Result<Config> config = LoadConfig(config_path);
   if (!config.ok()) return Fail(config.status());
+  const DaemonSignals signals;  // before the first thread, which is the log's
   if (Status status = InitLog(config->log); !status.ok()) return Fail(status);
-  const sigset_t signals = BlockSignals();
   Result<std::unique_ptr<MetaServer>> server = MetaServer::Start(config->server);
   if (!server.ok()) return Fail(server.status());
   FlushLog();
-  int signal = 0;
-  sigwait(&signals, &signal);
-  LogInfo("stopping on signal {}", signal);
+  const char* signal = signals.WaitForStop([&] {
+    Result<Config> again = LoadConfig(config_path);
+    ReloadLog(again.ok() ? Result<LogOptions>(again->log) : again.status());
+  });
+  LogInfo("stopping: {}", signal);
   server->reset();
   LogInfo("stopped");
   FlushLog();
@@ -157,7 +144,7 @@ int main(int argc, char** argv) {
   inspect->add_option("--limit", request.limit, "Rows shown; 0: all (1000)");
   inspect->add_flag("--json", json, "One JSON object a line");
   app.set_version_flag("--version", sheaf::VersionLine("sheaf-meta"));
-  app.footer(sheaf::meta::kConfigHelp);
+  app.footer(std::string(sheaf::meta::kConfigHelp) + sheaf::kLogConfigHelp);
   try {
     app.parse(argc, argv);
     if (config.empty() && !inspect->parsed()) throw CLI::RequiredError("--config");
