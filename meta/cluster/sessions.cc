@@ -205,6 +205,7 @@ void Sessions::Loop() {
     }
     for (Incarnation session : table_.Lock()->Expired(clock_.Now())) {
       LogInfo("session {} has expired", session.value());
+      expired_.fetch_add(1, std::memory_order_relaxed);
       table_.Lock()->End(session);
       endings.push_back({session, nullptr});
     }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -62,6 +63,8 @@ class Sessions {
   bool MayReclaim(RemovalEpoch epoch, InodeId inode) const;
   RemovalEpoch AckedByAll() const;
   size_t Count() const;
+  // Ended because nobody renewed them.
+  uint64_t expired() const { return expired_.load(std::memory_order_relaxed); }
 
  private:
   struct Ending {
@@ -80,6 +83,7 @@ class Sessions {
   const Clock& clock_;
   const SessionOptions options_;
   Guarded<SessionTable> table_;
+  std::atomic<uint64_t> expired_{0};
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -42,6 +43,13 @@ struct KvChange {
   std::optional<std::string_view> value;
 };
 
+// What a store holds where.
+struct KvStats {
+  uint64_t cache_bytes = 0;     // of what was read
+  uint64_t memtable_bytes = 0;  // written and not yet in files
+  uint64_t file_bytes = 0;
+};
+
 // Thread safety: all calls, from any thread. As a ReadView it answers the latest written state,
 // which may change between two calls: take a Snapshot where two reads must agree.
 class KvStore : public ReadView {
@@ -63,6 +71,9 @@ class KvStore : public ReadView {
   // Whether so little space is left that only what frees some should be written. Cheap. The
   // writer's call.
   virtual bool SpaceIsShort() = 0;
+
+  // For metrics; a store without files or caches has none.
+  virtual KvStats Stats() const { return {}; }
 };
 
 }  // namespace sheaf::meta

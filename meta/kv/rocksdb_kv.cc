@@ -267,6 +267,12 @@ class RocksDbKv final : public KvStore {
 
   bool SpaceIsShort() override { return !reserve_.Fill(); }
 
+  KvStats Stats() const override {
+    return {.cache_bytes = Property(rocksdb::DB::Properties::kBlockCacheUsage),
+            .memtable_bytes = Property(rocksdb::DB::Properties::kCurSizeAllMemTables),
+            .file_bytes = Property(rocksdb::DB::Properties::kTotalSstFilesSize)};
+  }
+
  private:
   static constexpr size_t kPerChangeBytes = 12;  // the batch's own, about
   // What opening takes beside the contents of the logs: manifest, options, a new log.
@@ -313,6 +319,12 @@ class RocksDbKv final : public KvStore {
     }
     closing_ = {};
     return Status::Ok();
+  }
+
+  uint64_t Property(const std::string& name) const {
+    uint64_t value = 0;
+    if (const auto database = Current()) database->db()->GetIntProperty(name, &value);
+    return value;
   }
 
   const std::string directory_;

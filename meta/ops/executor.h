@@ -10,6 +10,7 @@
 #include <string>
 
 #include "common/clock.h"
+#include "common/metrics.h"
 #include "common/status.h"
 #include "meta/kv/kv_store.h"
 #include "meta/ops/op_context.h"
@@ -51,6 +52,7 @@ struct ExecutorOptions {
   std::chrono::microseconds max_group_time{2000};
   uint64_t term = 1;  // who leads; fences another writer's batches
   const Clock* clock = &Clock::System();
+  Metrics::Histogram* commit_seconds = nullptr;  // of synced writes; may be null
   // Of the root directory of a new store: the user who runs the service owns it.
   uint32_t root_uid = geteuid();
   uint32_t root_gid = getegid();
