@@ -40,15 +40,16 @@ class StorageDaemon {
   Status Serve(const StorageConfig& config);
   void StartScrubbing(const StorageConfig& config);
   void AddMetrics();
+  void AddTargetMetrics(Engine& engine, const std::string& uuid);
   void LinkToManager(const StorageConfig& config);
 
   std::vector<StateDir> state_dirs_;  // held to the end: nobody else may open them
   NodeIdentity identity_;
   proto::NodeAddresses addresses_;
   std::vector<UniqueFd> listeners_;
+  std::unique_ptr<Metrics> metrics_ = std::make_unique<Metrics>();  // all below count in it
   std::unique_ptr<ServiceMetrics> grpc_metrics_;
   std::shared_ptr<FileTable> files_ = std::make_shared<FileTable>();
-  std::unique_ptr<Metrics> metrics_ = std::make_unique<Metrics>();
   std::unique_ptr<ReactorSet> reactors_;
   std::vector<std::unique_ptr<Engine>> engines_;
   std::unique_ptr<ReplicaSet> replicas_;

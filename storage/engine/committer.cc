@@ -12,12 +12,14 @@
 namespace sheaf::storage {
 
 Committer::Committer(ChunkIndex& index, SlabSpace& space, ReadPins& pins,
-                     Guarded<ChunkTable>& table, std::function<void(size_t)> ended)
+                     Guarded<ChunkTable>& table, std::function<void(size_t)> ended,
+                     Metrics::Histogram* commit_seconds)
     : index_(index),
       space_(space),
       pins_(pins),
       table_(table),
       ended_(std::move(ended)),
+      commit_seconds_(commit_seconds),
       index_thread_([this] { RunIndexStage(); }),
       sync_thread_([this] { RunSyncStage(); }) {}
 
@@ -103,7 +105,9 @@ void Committer::CommitGroup(std::vector<Item>& group) {
   Status status = Health();
   if (status.ok()) {
     std::lock_guard lock(group_mutex_);
+    const auto begin = std::chrono::steady_clock::now();
     status = WriteIndex(group);
+    Count(group.size(), status.ok(), std::chrono::steady_clock::now() - begin);
     if (status.ok()) {
       for (const Item& item : group) space_.allocator().Commit(item.added, item.dropped);
     } else {
@@ -119,6 +123,20 @@ void Committer::CommitGroup(std::vector<Item>& group) {
     pins_.Retire(std::move(retired));
   }
   Answer(group, status);
+}
+
+void Committer::Count(size_t changes, bool ok, std::chrono::duration<double> took) {
+  groups_.fetch_add(1, std::memory_order_relaxed);
+  changes_.fetch_add(changes, std::memory_order_relaxed);
+  if (!ok) errors_.fetch_add(1, std::memory_order_relaxed);
+  if (commit_seconds_ != nullptr) commit_seconds_->Observe(took.count());
+}
+
+Committer::Counts Committer::counts() const {
+  return {.queued = written_.size() + synced_.size(),
+          .groups = groups_,
+          .changes = changes_,
+          .errors = errors_};
 }
 
 Status Committer::WriteIndex(const std::vector<Item>& group) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -7,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "common/metrics.h"
 #include "storage/engine/chunk_index.h"
 #include "storage/engine/chunk_table.h"
 #include "storage/engine/read_pins.h"
@@ -53,8 +56,9 @@ class Committer {
 
   // `ended` is told, on the index stage's thread, of changes that are over, once their answers are
   // posted.
+  // `commit_seconds` observes the index writes; may be null.
   Committer(ChunkIndex& index, SlabSpace& space, ReadPins& pins, Guarded<ChunkTable>& table,
-            std::function<void(size_t)> ended);
+            std::function<void(size_t)> ended, Metrics::Histogram* commit_seconds);
   ~Committer();
 
   // In order for one chunk: callers hold the chunk table's lock.
@@ -63,6 +67,15 @@ class Committer {
   Status Health() const;
   // The target must leave service because of `status`. The first cause stays.
   void Fail(const Status& status);
+
+  // Of a group: how often, how many changes, how often not durable. Thread-safe.
+  struct Counts {
+    uint64_t queued = 0;
+    uint64_t groups = 0;
+    uint64_t changes = 0;
+    uint64_t errors = 0;
+  };
+  Counts counts() const;
 
   // Runs `action` between two groups, when index and allocator agree.
   void BetweenGroups(const std::function<void()>& action);
@@ -77,6 +90,7 @@ class Committer {
     std::vector<Item> Take();
     // Take answers what is left, then nothing.
     void Stop();
+    size_t size() const { return state_.Lock()->items.size(); }
 
    private:
     struct State {
@@ -92,6 +106,7 @@ class Committer {
   Status SyncSlabs(const std::vector<Item>& group);
   void CommitGroup(std::vector<Item>& group);
   Status WriteIndex(const std::vector<Item>& group);
+  void Count(size_t changes, bool ok, std::chrono::duration<double> took);
   void Publish(const std::vector<Item>& group, bool committed);
   void Answer(std::vector<Item>& group, const Status& status);
 
@@ -100,6 +115,10 @@ class Committer {
   ReadPins& pins_;
   Guarded<ChunkTable>& table_;
   const std::function<void(size_t)> ended_;
+  Metrics::Histogram* const commit_seconds_;
+  std::atomic<uint64_t> groups_{0};
+  std::atomic<uint64_t> changes_{0};
+  std::atomic<uint64_t> errors_{0};
 
   std::mutex group_mutex_;  // held while index and allocator change; before every other lock
   Guarded<Status> health_;

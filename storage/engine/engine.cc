@@ -35,8 +35,9 @@ Result<std::unique_ptr<EngineImpl>> EngineImpl::Open(const Options& options) {
   RETURN_IF_ERROR(engine->space_.Open());
   RETURN_IF_ERROR(engine->RebuildAllocator());
   EngineImpl* raw = engine.get();
-  engine->committer_ = std::make_unique<Committer>(*raw->index_, raw->space_, raw->pins_,
-                                                   raw->table_, [raw](size_t n) { raw->End(n); });
+  engine->committer_ = std::make_unique<Committer>(
+      *raw->index_, raw->space_, raw->pins_, raw->table_, [raw](size_t n) { raw->End(n); },
+      options.commit_seconds);
   return engine;
 }
 
@@ -114,6 +115,24 @@ Status EngineImpl::Check() {
 }
 
 Engine::Space EngineImpl::GetSpace() const { return space_.GetSpace(); }
+
+Engine::Stats EngineImpl::GetStats() const {
+  Stats stats;
+  stats.calls_under_way = calls_;
+  const Committer::Counts commits = committer_->counts();
+  stats.commit_queue = commits.queued;
+  stats.commit_groups = commits.groups;
+  stats.commit_changes = commits.changes;
+  stats.commit_errors = commits.errors;
+  stats.worker_queue = workers_.Queued();
+  stats.corruptions = corruptions_;
+  auto table = table_.Lock();
+  stats.cached_chunks = table->size();
+  stats.cache_bytes = table->bytes();
+  stats.cache_hits = table->hits();
+  stats.cache_misses = table->misses();
+  return stats;
+}
 
 Status EngineImpl::Health() const { return committer_->Health(); }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/ids.h"
+#include "common/metrics.h"
 #include "common/status.h"
 #include "storage/disk/io_context.h"
 
@@ -33,6 +34,7 @@ class Engine {
     uint64_t index_cache_bytes = 64 << 20;  // chunk records kept in memory
     // Kept free on the file system for the index, so that removal works on a full disk.
     uint64_t index_reserve_bytes = 256 << 20;
+    Metrics::Histogram* commit_seconds = nullptr;  // of group commits; may be null
     rocksdb::Env* env = nullptr;            // tests inject faults here; null: the default
   };
 
@@ -71,6 +73,21 @@ class Engine {
   struct Space {
     uint64_t used_bytes = 0;   // blocks that chunks hold
     uint64_t total_bytes = 0;  // what the target can hold in all
+  };
+
+  // For metrics; those that count do so since the start.
+  struct Stats {
+    uint64_t calls_under_way = 0;
+    uint64_t commit_queue = 0;  // changes that wait for a group commit
+    uint64_t commit_groups = 0;
+    uint64_t commit_changes = 0;
+    uint64_t commit_errors = 0;  // groups that could not be made durable
+    uint64_t worker_queue = 0;   // look-ups and scans that wait for a thread
+    uint64_t cached_chunks = 0;  // records in memory
+    uint64_t cache_bytes = 0;
+    uint64_t cache_hits = 0;
+    uint64_t cache_misses = 0;
+    uint64_t corruptions = 0;  // reads and changes that met a wrong checksum
   };
 
   struct RemoveAnswer {
@@ -125,6 +142,7 @@ class Engine {
                        ListDone done) = 0;
 
   virtual Space GetSpace() const = 0;
+  virtual Stats GetStats() const { return {}; }
   // Not ok once a write or sync failed in a way that cannot be repaired by trying again, or the
   // device refused reads in too many places (ReadErrors): the target must leave service.
   virtual Status Health() const = 0;

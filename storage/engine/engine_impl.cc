@@ -61,6 +61,7 @@ void EngineImpl::Read(IoContext& io, const ChunkKey& key, uint32_t offset, uint3
   Begin();
   auto pin = std::make_shared<ReadPins::Pin>(pins_.Hold());
   auto answer = [this, done = std::move(done)](Result<ReadAnswer> result) {
+    if (result.status().code() == Code::kCorrupt) ++corruptions_;
     End(1);  // first: `done` may be the last that its owner waits for
     done(std::move(result));
   };
@@ -75,7 +76,7 @@ void EngineImpl::Read(IoContext& io, const ChunkKey& key, uint32_t offset, uint3
   Result<RecordRef> record = RecordRef();
   {
     auto table = table_.Lock();
-    SlotRef slot = table->FindOrAdd(key);
+    SlotRef slot = table->LookUp(key);
     if (!slot->loaded) {
       Status loading = slot->waiters.size() < ChunkSlot::kMaxWaiters
                            ? StartLoad(slot)
@@ -155,7 +156,7 @@ void EngineImpl::Submit(OpRef op) {
   std::vector<OpRef> runnable;
   {
     auto table = table_.Lock();
-    SlotRef slot = table->FindOrAdd(op->key());
+    SlotRef slot = table->LookUp(op->key());
     if (slot->queue.size() >= ChunkSlot::kMaxQueued) {
       status = Status(Code::kBusy, "change chunk " + ToString(op->key()) + ": its queue is full");
     } else if (!slot->loaded) {
@@ -193,6 +194,7 @@ void EngineImpl::OpFinished(const OpRef& op) {
   Begin();  // the op may be answered by the committer before this returns
   if (!op->status.ok()) {
     if (op->write_failed) committer_->Fail(op->status);
+    if (op->status.code() == Code::kCorrupt) ++corruptions_;
     space_.allocator().Abandon(op->blocks);
   }
   std::vector<OpRef> runnable;

@@ -44,6 +44,7 @@ class EngineImpl final : public Engine {
   void ListAll(IoContext& io, std::optional<ChunkKey> after, uint32_t limit,
                ListDone done) override;
   Space GetSpace() const override;
+  Stats GetStats() const override;
   Status Health() const override;
   Faults GetFaults() const override;
   Status Check() override;
@@ -84,6 +85,7 @@ class EngineImpl final : public Engine {
   ReadPins pins_;
   Guarded<ChunkTable> table_;
   std::atomic<uint64_t> calls_{0};  // begun and not yet answered
+  std::atomic<uint64_t> corruptions_{0};
   std::mutex idle_mutex_;
   std::condition_variable idle_;
   std::unique_ptr<Committer> committer_;

@@ -44,6 +44,8 @@ class ReplicaSet {
 
   // ok while the lease is valid and a map is applied.
   Status Serving() const;
+  // Of the lease; below zero once it has run out.
+  Clock::Instant LeaseLeft() const;
   MapVersion map_version() const;
   // 0 until a map names it.
   TargetId TargetIdOf(size_t local_target) const;
