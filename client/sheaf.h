@@ -27,6 +27,8 @@
 
 namespace sheaf {
 
+class Metrics;
+
 // Who acts, for permission checks.
 struct Credentials {
   uint32_t uid = 0;
@@ -43,6 +45,9 @@ struct ClientOptions {
   std::chrono::milliseconds data_timeout{30'000};
   int connections_per_server = 1;
   bool use_unix_sockets = true;  // to servers of the same machine
+  // Where calls are counted, by the names that begin with sheaf_client_; null: nowhere. Outlives
+  // the client, and stops serving before it goes.
+  Metrics* metrics = nullptr;
   std::string description = {};  // shown by `sheaf status`; empty: host, program and pid
 };
 
