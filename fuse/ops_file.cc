@@ -102,7 +102,7 @@ Status Operations::Read(fuse_req_t request, fuse_ino_t, size_t size, off_t offse
   ASSIGN_OR_RETURN(const auto handle, FindFile(info));
   const std::span<uint8_t> buffer = ReadBuffer(size);
   ASSIGN_OR_RETURN(const size_t read, handle->file->Read(static_cast<uint64_t>(offset), buffer));
-  bytes_read_->Add(static_cast<double>(read));
+  bytes_read_->Add(read);
   fuse_reply_buf(request, reinterpret_cast<const char*>(buffer.data()), read);
   return Status::Ok();
 }
@@ -128,7 +128,7 @@ Status Operations::Write(fuse_req_t request, fuse_ino_t, const char* data, size_
   handle->dirty.store(true);
   NoteChange();
   if (!status.ok()) return status;
-  bytes_written_->Add(static_cast<double>(size));
+  bytes_written_->Add(size);
   fuse_reply_write(request, size);
   return Status::Ok();
 }
