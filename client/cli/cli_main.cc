@@ -44,8 +44,8 @@ int main(int argc, char** argv) {
   namespace cli = sheaf::cli;
   const std::vector<cli::Verb> verbs = {
       cli::AddUp(app),     cli::AddDown(app),  cli::AddMount(app),   cli::AddUmount(app),
-      cli::AddStatus(app), cli::AddCp(app),    cli::AddVersion(app), cli::AddBench(app),
-      cli::AddFsck(app),   cli::AddScrub(app), cli::AddInspect(app)};
+      cli::AddStatus(app), cli::AddChain(app), cli::AddCp(app),      cli::AddVersion(app),
+      cli::AddBench(app),  cli::AddFsck(app),  cli::AddScrub(app),   cli::AddInspect(app)};
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -21,6 +21,7 @@ Verb AddDown(CLI::App& app);
 Verb AddMount(CLI::App& app);
 Verb AddUmount(CLI::App& app);
 Verb AddStatus(CLI::App& app);
+Verb AddChain(CLI::App& app);
 Verb AddCp(CLI::App& app);
 Verb AddVersion(CLI::App& app);
 Verb AddBench(CLI::App& app);
