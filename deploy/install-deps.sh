@@ -28,6 +28,9 @@ test=(
   dpkg-dev libreadline-dev
   # a stock gRPC client of the data service; nm and readelf are in binutils
   python3-grpcio python3-protobuf binutils
+  # units are checked by systemd's own tool; hosts of a made-up network have an ssh server each
+  # (dropbear-bin holds the program alone and starts no service)
+  systemd iproute2 util-linux openssh-client dropbear-bin shellcheck
 )
 
 say() { printf '%s\n' "install-deps: $*"; }
