@@ -117,7 +117,7 @@ Status StorageDaemon::OpenEngines(const StorageConfig& config) {
     options.slab_bytes = config.slab_mib << 20;
     options.capacity_bytes = config.capacity_mib << 20;
     options.commit_seconds = &metrics_->AddLatency(
-        "sheaf_storage_commit_seconds", "Making one group of changes durable: syncs, index write",
+        "sheaf_storage_commit_seconds", "The synced index write of one group of changes",
         {{"target", dir.uuid()}});
     ASSIGN_OR_RETURN(options.slabs, SlabFileSet::Open(dir.path() + "/slabs", files_));
     auto engine = Engine::Open(options);
