@@ -6,6 +6,7 @@
 
 #include "client/file/attr.h"
 #include "client/status_json.h"
+#include "common/metrics.h"
 
 namespace sheaf {
 
@@ -62,18 +63,33 @@ Status ClientImpl::Start() {
   const std::string who =
       options_.description.empty() ? DescribeProcess() : options_.description;
   ASSIGN_OR_RETURN(session_, Session::Open(*cluster_, who, inodes_));
-  meta_ = std::make_unique<MetaClient>(options_.meta_address, options_.meta_timeout, *session_);
+  meta_ = std::make_unique<MetaClient>(options_.meta_address, options_.meta_timeout, *session_,
+                                       options_.metrics);
   ASSIGN_OR_RETURN(router_,
                    Router::Create({.use_unix_sockets = options_.use_unix_sockets,
                                    .connections_per_server = options_.connections_per_server},
                                   [this](MapVersion known) { return cluster_->GetMap(known); }));
-  chunks_ = std::make_unique<ChunkClient>(ChunkClient::Options{.timeout = options_.data_timeout},
-                                          *router_, *session_);
+  chunks_ = std::make_unique<ChunkClient>(
+      ChunkClient::Options{.timeout = options_.data_timeout, .metrics = options_.metrics}, *router_,
+      *session_);
   files_ = std::make_unique<FileOps>(
       FileOps::Options{.meta_timeout = options_.meta_timeout,
                        .data_timeout = options_.data_timeout},
       *meta_, *chunks_, inodes_, [this](InodeId inode) { session_->InodeClosed(inode); });
+  if (options_.metrics != nullptr) AddMetrics(*options_.metrics);
   return Status::Ok();
+}
+
+void ClientImpl::AddMetrics(Metrics& metrics) {
+  metrics.AddCallback("sheaf_client_open_inodes", "Regular files open", {},
+                      [this] { return static_cast<double>(inodes_.size()); });
+  metrics.AddCallback("sheaf_client_map_version", "Cluster map in use", {},
+                      [this] { return static_cast<double>(router_->version().value()); });
+  metrics.AddCallback("sheaf_client_session_renewals_total", "Renewals of the session", {},
+                      [this] { return static_cast<double>(session_->renewals()); });
+  metrics.AddCallback("sheaf_client_session_renewal_errors_total",
+                      "Renewals of the session that failed", {},
+                      [this] { return static_cast<double>(session_->renewal_errors()); });
 }
 
 Result<FileAttr> ClientImpl::Lookup(const Credentials& who, InodeId parent,

@@ -63,6 +63,8 @@ class ClientImpl : public Client {
   Result<std::string> StatusJson() override;
 
  private:
+  void AddMetrics(Metrics& metrics);
+
   const ClientOptions options_;
   InodeTable inodes_;
   std::unique_ptr<ClusterClient> cluster_;

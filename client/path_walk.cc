@@ -1,5 +1,7 @@
 #include "client/path_walk.h"
 
+#include "common/status.h"
+
 namespace sheaf::client {
 
 std::string PathWalk::NextComponent() {

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "common/ids.h"
-#include "common/status.h"
+#include "common/result.h"
 
 // The public interface of Sheaf's client library: everything that the mount can do, by path and by
 // inode.
@@ -26,6 +26,8 @@
 // (ClientOptions); what failed says so by Status, whose ToErrno() is POSIX's answer.
 
 namespace sheaf {
+
+class Metrics;
 
 // Who acts, for permission checks.
 struct Credentials {
@@ -43,7 +45,10 @@ struct ClientOptions {
   std::chrono::milliseconds data_timeout{30'000};
   int connections_per_server = 1;
   bool use_unix_sockets = true;  // to servers of the same machine
-  std::string description;       // shown by `sheaf status`; empty: host, program and pid
+  // Where calls are counted, by the names that begin with sheaf_client_; null: nowhere. Outlives
+  // the client, and stops serving before it goes.
+  Metrics* metrics = nullptr;
+  std::string description = {};  // shown by `sheaf status`; empty: host, program and pid
 };
 
 // Times are nanoseconds since 1970-01-01 UTC.
@@ -69,12 +74,12 @@ struct FileAttr {
 
 // What SetAttr changes: what is present. `size` is applied first, then the rest in one step.
 struct AttrChange {
-  std::optional<uint32_t> mode;
-  std::optional<uint32_t> uid;
-  std::optional<uint32_t> gid;
-  std::optional<uint64_t> size;
-  std::optional<int64_t> atime_ns;
-  std::optional<int64_t> mtime_ns;
+  std::optional<uint32_t> mode = {};
+  std::optional<uint32_t> uid = {};
+  std::optional<uint32_t> gid = {};
+  std::optional<uint64_t> size = {};
+  std::optional<int64_t> atime_ns = {};
+  std::optional<int64_t> mtime_ns = {};
   bool atime_now = false;
   bool mtime_now = false;
 };

@@ -123,6 +123,8 @@ std::string Address::ToString() const {
 }
 
 Result<Address> Address::Parse(std::string_view text) {
+  // System calls and resolvers end a name at NUL: it would be another address that is used.
+  if (text.find('\0') != std::string_view::npos) return BadAddress(text);
   Address address;
   if (text.starts_with(kUnixPrefix)) {
     address.unix_path = text.substr(kUnixPrefix.size());

@@ -32,14 +32,20 @@ std::string Describe(const toml::node& node) {
   return text.str();
 }
 
-void CollectKeys(const toml::table& table, const std::string& prefix,
-                 std::vector<std::string>* keys) {
+struct Key {
+  std::string path;  // dotted, as Read is asked for it
+  toml::source_index line = 0;
+};
+
+void CollectKeys(const toml::table& table, const std::string& prefix, std::vector<Key>* keys) {
   for (const auto& [key, node] : table) {
-    const std::string path = prefix + std::string(key.str());
+    // A quoted key with a dot in it is not the key of a table: it has no path that Read knows.
+    const std::string name(key.str());
+    const std::string path = prefix + (name.find('.') == name.npos ? name : '"' + name + '"');
     if (const toml::table* inner = node.as_table()) {
       CollectKeys(*inner, path + ".", keys);
     } else {
-      keys->push_back(path);
+      keys->push_back({path, node.source().begin.line});
     }
   }
 }
@@ -169,16 +175,14 @@ void ConfigFile::Read(std::string_view key, uint64_t* value, uint64_t min, uint6
 
 Status ConfigFile::Finish() {
   RETURN_IF_ERROR(impl_->first_error);
-  std::vector<std::string> keys;
+  std::vector<Key> keys;
   CollectKeys(impl_->table, "", &keys);
-  for (const std::string& key : keys) {
-    if (impl_->known.contains(key)) continue;
+  for (const Key& key : keys) {
+    if (impl_->known.contains(key.path)) continue;
     std::string accepted;
     for (const std::string& each : impl_->known) accepted += (accepted.empty() ? "" : ", ") + each;
-    const toml::node* node = impl_->table.at_path(key).node();
-    const auto line = node == nullptr ? 0 : node->source().begin.line;
-    return {Code::kUsage, "config " + impl_->name + " line " + std::to_string(line) +
-                              ": unknown key \"" + key + "\"; known are " + accepted};
+    return {Code::kUsage, "config " + impl_->name + " line " + std::to_string(key.line) +
+                              ": unknown key \"" + key.path + "\"; known are " + accepted};
   }
   return Status::Ok();
 }

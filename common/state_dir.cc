@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include <cerrno>
 #include <charconv>
@@ -22,6 +23,11 @@ constexpr size_t kMaxMarkerBytes = 4096;
 
 std::string Name(const std::string& path) { return "state directory " + path; }
 
+Status ReadOnly(const std::string& path, const std::string& place) {
+  return {Code::kReadOnly, Name(path) + ": the file system of " + place +
+                               " is read-only; remount it writable or name another directory"};
+}
+
 Status SyncPath(const std::string& path) {
   UniqueFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd.IsOpen() || fsync(fd.get()) != 0) return Status::FromErrno(errno, "sync " + path);
@@ -37,6 +43,8 @@ Status MakeDirectories(const std::string& path) {
     if (mkdir(built.c_str(), 0755) == 0) {
       const auto parent = built.parent_path();
       RETURN_IF_ERROR(SyncPath(parent.empty() ? "." : parent.string()));
+    } else if (errno == EROFS) {
+      return ReadOnly(path, built.parent_path().string());
     } else if (errno != EEXIST) {
       return Status::FromErrno(errno, Name(path) + ": cannot be created");
     }
@@ -116,7 +124,28 @@ Status WriteAll(int fd, std::string_view text) {
   return Status::Ok();
 }
 
+Result<StateMarker> ParseMarker(std::string_view text, const std::string& path) {
+  const auto kind = Field(text, "kind");
+  const auto format = ParseNumber(Field(text, "format"));
+  const auto uuid = Field(text, "uuid");
+  if (!text.starts_with(kFirstLine) || !kind || !format || *format == 0 || !uuid ||
+      !IsUuid(*uuid)) {
+    return Status(Code::kCorrupt, Name(path) + ": its marker file " + kMarkerName +
+                                      " is damaged; restore that file, or name another directory");
+  }
+  return StateMarker{*kind, *format, *uuid};
+}
+
 }  // namespace
+
+Result<StateMarker> ReadStateMarker(const std::string& path) {
+  UniqueFd dir(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!dir.IsOpen()) return Status::FromErrno(errno, Name(path) + ": cannot be opened");
+  ASSIGN_OR_RETURN(const auto text, ReadSmallFile(dir.get(), kMarkerName, path));
+  if (text.has_value()) return ParseMarker(*text, path);
+  return Status(Code::kNotFound, Name(path) + ": it has no marker file " + kMarkerName +
+                                     "; name a daemon's state directory or a target");
+}
 
 Status WriteFileDurably(int dir_fd, const std::string& name, std::string_view text,
                         const std::string& what) {
@@ -141,6 +170,10 @@ Result<StateDir> StateDir::Open(const std::string& path, const std::string& kind
   StateDir dir;
   dir.path_ = path;
   ASSIGN_OR_RETURN(dir.lock_, OpenLocked(path));
+  struct statvfs disk {};
+  if (create && fstatvfs(dir.lock_.get(), &disk) == 0 && (disk.f_flag & ST_RDONLY) != 0) {
+    return ReadOnly(path, path);
+  }
   ASSIGN_OR_RETURN(auto marker, ReadSmallFile(dir.lock_.get(), kMarkerName, path));
   if (marker.has_value()) {
     RETURN_IF_ERROR(dir.ReadMarker(*marker, kind, format_version));
@@ -152,7 +185,8 @@ Result<StateDir> StateDir::Open(const std::string& path, const std::string& kind
                                      *foreign + "\"); name an empty or a new directory");
   }
   if (!create) {
-    return Status(Code::kNotFound, Name(path) + ": empty; name one that holds state of kind " + kind);
+    return Status(Code::kNotFound,
+                  Name(path) + ": empty; name one that holds state of kind " + kind);
   }
   RETURN_IF_ERROR(dir.Create(kind, format_version));
   return dir;
@@ -168,26 +202,19 @@ Status StateDir::Create(const std::string& kind, uint32_t format_version) {
 
 Status StateDir::ReadMarker(std::string_view text, const std::string& kind,
                             uint32_t format_version) {
-  const auto found_kind = Field(text, "kind");
-  const auto found_format = ParseNumber(Field(text, "format"));
-  const auto found_uuid = Field(text, "uuid");
-  if (!text.starts_with(kFirstLine) || !found_kind || !found_format || *found_format == 0 ||
-      !found_uuid || !IsUuid(*found_uuid)) {
-    return {Code::kCorrupt, Name(path_) + ": its marker file " + kMarkerName +
-                                " is damaged; restore that file, or name another directory"};
-  }
-  if (*found_kind != kind) {
-    return {Code::kInvalid, Name(path_) + ": holds state of kind " + *found_kind + ", not " + kind +
+  ASSIGN_OR_RETURN(const StateMarker found, ParseMarker(text, path_));
+  if (found.kind != kind) {
+    return {Code::kInvalid, Name(path_) + ": holds state of kind " + found.kind + ", not " + kind +
                                 "; name another directory"};
   }
-  if (*found_format > format_version) {
-    return {Code::kUnsupported,
-            Name(path_) + ": has format " + std::to_string(*found_format) +
-                ", this program knows up to " + std::to_string(format_version) +
-                "; use the newer Sheaf that wrote it"};
+  if (found.format_version > format_version) {
+    return {Code::kUnsupported, Name(path_) + ": has format " +
+                                    std::to_string(found.format_version) +
+                                    ", this program knows up to " + std::to_string(format_version) +
+                                    "; use the newer Sheaf that wrote it"};
   }
-  uuid_ = *found_uuid;
-  format_version_ = *found_format;
+  uuid_ = found.uuid;
+  format_version_ = found.format_version;
   return Status::Ok();
 }
 

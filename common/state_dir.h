@@ -20,7 +20,8 @@ namespace sheaf {
 //
 // Invariants
 // 1. A directory that has other things in it and no marker is never written to.
-// 2. A marker is complete or absent: it is written aside, synced, renamed, and the directory synced.
+// 2. A marker is complete or absent: it is written aside, synced, renamed, and the directory
+// synced.
 // 3. The directory itself is flock'ed as long as the object lives, before anything in it is read,
 //    so that no two processes use it; the kernel lets go when the process dies, however it dies.
 class StateDir {
@@ -34,6 +35,7 @@ class StateDir {
   //   kUnsupported  of a newer format
   //   kCorrupt      the marker cannot be read as one
   //   kBusy         another process holds it
+  //   kReadOnly     to be created or written, but on a read-only file system
   static Result<StateDir> Open(const std::string& path, const std::string& kind,
                                uint32_t format_version, bool create);
 
@@ -53,6 +55,16 @@ class StateDir {
   std::string uuid_;
   uint32_t format_version_ = 0;
 };
+
+// What a directory's marker says.
+struct StateMarker {
+  std::string kind;
+  uint32_t format_version = 0;
+  std::string uuid;
+};
+// Takes no lock and changes nothing: for a look from outside, also while a daemon uses it.
+// kNotFound without a marker; kCorrupt for a damaged one.
+Result<StateMarker> ReadStateMarker(const std::string& path);
 
 // Writes `text` to DIR/NAME so that after a crash the file has the old or the new content: aside,
 // synced, renamed, directory synced. `dir_fd` is the open directory, `what` names it in errors.

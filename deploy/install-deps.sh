@@ -23,9 +23,14 @@ libraries=(
 )
 run=(fuse3)
 test=(
-  python3 curl fio iperf3 sqlite3 attr acl
+  python3 curl fio iperf3 sqlite3 attr acl e2fsprogs
   # Debian's own zlib and lua are built inside a mount
   dpkg-dev libreadline-dev
+  # a stock gRPC client of the data service; nm and readelf are in binutils
+  python3-grpcio python3-protobuf binutils
+  # units are checked by systemd's own tool; hosts of a made-up network have an ssh server each
+  # (dropbear-bin holds the program alone and starts no service)
+  systemd iproute2 util-linux openssh-client dropbear-bin shellcheck
 )
 
 say() { printf '%s\n' "install-deps: $*"; }

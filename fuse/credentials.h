@@ -20,6 +20,8 @@ class CredentialSource {
   explicit CredentialSource(const Clock* clock) : clock_(clock) {}
 
   Credentials Of(fuse_req_t request);
+  // Processes in the cache.
+  size_t size() const { return cache_.Lock()->size(); }
 
  private:
   static constexpr size_t kCacheLimit = 1024;  // processes; the cache is emptied when it is full

@@ -21,6 +21,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "common/process_metrics.h"
 #include "fuse/features.h"
 #include "fuse/mountinfo.h"
 #include "fuse/operations.h"
@@ -135,12 +136,22 @@ void SyncMount(const std::string& directory) {
   waitpid(child, nullptr, 0);
 }
 
-// Unmounts on the first signal; before there is a mount, ends the process. Ends when told to, by a
-// signal of its own to itself.
+// What SIGHUP makes of the log: the configuration file's options, or the same ones with the file
+// opened anew.
+void Reload(const MountOptions& options) {
+  if (options.config_file.empty()) return ReloadLog(options.log);
+  MountOptions again;
+  again.config_file = options.config_file;
+  const Status status = ReadConfigFile(&again);
+  ReloadLog(status.ok() ? Result<LogOptions>(again.log) : status);
+}
+
+// Unmounts on the first signal that is no reload; before there is a mount, ends the process. Ends
+// when told to, by a signal of its own to itself.
 class SignalWatcher {
  public:
-  explicit SignalWatcher(const sigset_t& signals)
-      : signals_(signals), thread_([this] { Wait(); }) {}
+  SignalWatcher(const sigset_t& signals, const MountOptions& options)
+      : signals_(signals), options_(options), thread_([this] { Wait(); }) {}
   ~SignalWatcher() {
     ended_.store(true);
     pthread_kill(thread_.native_handle(), SIGTERM);
@@ -153,7 +164,19 @@ class SignalWatcher {
  private:
   void Wait() {
     int signal = 0;
-    if (sigwait(&signals_, &signal) != 0 || ended_.load()) return;
+    while (sigwait(&signals_, &signal) == 0 && !ended_.load()) {
+      if (!IsReload(signal)) return Unmount(signal);
+      Reload(options_);
+    }
+  }
+
+  // Where there is nothing to reload, SIGHUP says what it says to any program in a terminal: that
+  // the terminal is gone.
+  bool IsReload(int signal) const {
+    return signal == SIGHUP && !(options_.log.file.empty() && options_.config_file.empty());
+  }
+
+  void Unmount(int signal) {
     Session* session = session_.load();
     if (session == nullptr) _exit(kExitFailure);
     LogInfo("signal {}: unmounting {}", signal, session->directory());
@@ -162,9 +185,22 @@ class SignalWatcher {
   }
 
   const sigset_t signals_;
+  const MountOptions options_;
   std::atomic<bool> ended_{false};
   std::atomic<Session*> session_{nullptr};
   std::thread thread_;
+};
+
+// Ends the scrapes of what goes now; what goes counts to its end.
+class ServedUntilHere {
+ public:
+  explicit ServedUntilHere(Metrics& metrics) : metrics_(metrics) {}
+  ~ServedUntilHere() { metrics_.StopServing(); }
+  ServedUntilHere(const ServedUntilHere&) = delete;
+  ServedUntilHere& operator=(const ServedUntilHere&) = delete;
+
+ private:
+  Metrics& metrics_;
 };
 
 // What waits for the kernel's first answer: read-ahead, and the parent process.
@@ -182,10 +218,10 @@ void FinishMounting(Session* session, const MountOptions& options, Background* b
   background->Ready();
 }
 
-Status Serve(const MountOptions& options, Background* background) {
-  // First: every thread made from here on leaves signals to the watcher.
-  const sigset_t signals = BlockSignals();
+Status Serve(const MountOptions& options, const sigset_t& signals, Background* background) {
+  Metrics metrics;  // outlives all that counts
   ClientOptions client_options;
+  client_options.metrics = &metrics;
   client_options.meta_address = options.meta_address;
   client_options.meta_timeout = options.meta_timeout;
   client_options.data_timeout = options.data_timeout;
@@ -193,15 +229,14 @@ Status Serve(const MountOptions& options, Background* background) {
   gethostname(host, sizeof host - 1);
   client_options.description =
       std::string(host) + " sheaf-fuse " + std::to_string(getpid()) + " " + options.directory;
-  auto watcher = std::make_unique<SignalWatcher>(signals);
+  auto watcher = std::make_unique<SignalWatcher>(signals, options);
   ASSIGN_OR_RETURN(const auto client, Client::Connect(client_options));
-
-  auto metrics = std::make_unique<Metrics>();
-  Operations operations(client.get(), options, metrics.get(), &Clock::System());
-  // Scrapes ask the operations, so they end first.
-  const std::unique_ptr<Metrics> served = std::move(metrics);
-  if (!options.metrics_address.empty()) RETURN_IF_ERROR(served->Serve(options.metrics_address));
-  ASSIGN_OR_RETURN(const auto session, Session::Mount(options, &operations));
+  Operations operations(client.get(), options, &metrics, &Clock::System());
+  std::unique_ptr<Session> session;
+  const ServedUntilHere served(metrics);
+  AddProcessMetrics(metrics);
+  if (!options.metrics_address.empty()) RETURN_IF_ERROR(metrics.Serve(options.metrics_address));
+  ASSIGN_OR_RETURN(session, Session::Mount(options, &operations));
 
   watcher->Watch(session.get());
   std::thread finisher([&] { FinishMounting(session.get(), options, background); });
@@ -214,9 +249,11 @@ Status Serve(const MountOptions& options, Background* background) {
 
 Status Prepare(MountOptions* options) {
   ASSIGN_OR_RETURN(options->directory, CheckMountPoint(options->directory));
-  if (!options->log_file.empty()) {
-    options->log_file = std::filesystem::absolute(options->log_file).string();
+  // A process in the background is in another directory.
+  for (std::string* file : {&options->config_file, &options->log.file}) {
+    if (!file->empty()) *file = std::filesystem::absolute(*file).string();
   }
+  if (!options->config_file.empty()) RETURN_IF_ERROR(ReadConfigFile(options));
   return Status::Ok();
 }
 
@@ -238,13 +275,12 @@ int Main(int argc, char** argv) {
     background = std::move(*started);
     if (chdir("/") != 0) return Fail(Status::FromErrno(errno, "chdir /"));
   }
-  LogOptions log;
-  log.file = options.log_file;
-  log.level = options.log_level;
-  if (Status status = InitLog(log); !status.ok()) return Fail(status);
+  // Before the first thread, which is the log's: all leave signals to the watcher.
+  const sigset_t signals = BlockSignals();
+  if (Status status = InitLog(options.log); !status.ok()) return Fail(status);
   RouteLibfuseLog();
 
-  Status status = Serve(options, &background);
+  Status status = Serve(options, signals, &background);
   FlushLog();
   return status.ok() ? 0 : Fail(status);
 }

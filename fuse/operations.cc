@@ -101,6 +101,10 @@ void Operations::AddMetrics(Metrics* metrics) {
                        [this] { return static_cast<double>(inodes_.size()); });
   metrics->AddCallback("sheaf_fuse_open_files", "Open file handles", {},
                        [this] { return static_cast<double>(files_.size()); });
+  metrics->AddCallback("sheaf_fuse_open_directories", "Open directory handles", {},
+                       [this] { return static_cast<double>(directories_.size()); });
+  metrics->AddCallback("sheaf_fuse_cached_credentials", "Processes whose groups are remembered", {},
+                       [this] { return static_cast<double>(credentials_.size()); });
 }
 
 void Operations::Init(fuse_conn_info* connection) {

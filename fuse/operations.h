@@ -84,11 +84,10 @@ class Operations {
 
   static const fuse_lowlevel_ops& Table();
 
-  // What drops the kernel's cached pages of an inode, soon (never from within a request), and what
-  // drops its cached attributes, at once.
-  void SetInvalidators(std::function<void(InodeId)> pages,
-                       std::function<void(InodeId)> attributes) {
-    invalidate_pages_ = std::move(pages);
+  // What drops the kernel's cached attributes of an inode, at once. Pages are never dropped from
+  // here: that waits for a page that another request may hold, which waits for us; a daemon killed
+  // meanwhile would stay for ever.
+  void SetInvalidator(std::function<void(InodeId)> attributes) {
     invalidate_attributes_ = std::move(attributes);
   }
   // Called once, when the kernel has agreed on the connection.
@@ -183,7 +182,6 @@ class Operations {
   Status CloseHandle(uint64_t number);
   Result<std::shared_ptr<FileHandle>> FindFile(const fuse_file_info* info) const;
   Status WriteAt(FileHandle& handle, std::span<const uint8_t> data, uint64_t offset);
-  Status AppendAt(FileHandle& handle, std::span<const uint8_t> data, uint64_t expected);
 
   Status ReplyDirectory(fuse_req_t request, size_t size, off_t offset, fuse_file_info* info,
                         bool plus);
@@ -204,7 +202,6 @@ class Operations {
   HandleTable<DirectoryHandle> directories_;
   std::atomic<uint64_t> mutations_{0};
   std::atomic<uint64_t> xattr_changes_{0};
-  std::function<void(InodeId)> invalidate_pages_;
   std::function<void(InodeId)> invalidate_attributes_;
   std::function<void()> on_init_;
   std::array<OperationMetrics, static_cast<size_t>(Operation::kCount)> operation_metrics_;

@@ -33,7 +33,11 @@ std::shared_ptr<FileHandle> Operations::AddHandle(std::shared_ptr<File> file, co
     invalidate_attributes_(attr.inode);
   }
   const bool same = inodes_.KeepsCache(attr.inode, ContentVersion::Of(attr));
-  info->direct_io = (info->flags & O_DIRECT) != 0;
+  // Appends bypass the page cache, too: another mount may have made the file longer than the kernel
+  // knows, and it would keep their bytes in the wrong place. After them it asks for attributes
+  // again, and finds by size and time what it must drop.
+  info->direct_io =
+      (info->flags & O_DIRECT) != 0 || (handle->writable && (info->flags & O_APPEND) != 0);
   info->keep_cache = same && !info->direct_io;
   info->noflush = !handle->writable;  // nothing to settle at close
 #ifdef SHEAF_FUSE_PARALLEL_DIRECT_WRITES
@@ -98,7 +102,7 @@ Status Operations::Read(fuse_req_t request, fuse_ino_t, size_t size, off_t offse
   ASSIGN_OR_RETURN(const auto handle, FindFile(info));
   const std::span<uint8_t> buffer = ReadBuffer(size);
   ASSIGN_OR_RETURN(const size_t read, handle->file->Read(static_cast<uint64_t>(offset), buffer));
-  bytes_read_->Add(static_cast<double>(read));
+  bytes_read_->Add(read);
   fuse_reply_buf(request, reinterpret_cast<const char*>(buffer.data()), read);
   return Status::Ok();
 }
@@ -110,14 +114,6 @@ Status Operations::WriteAt(FileHandle& handle, std::span<const uint8_t> data, ui
                          std::to_string(offset) + ": only " + std::to_string(written) + " taken"};
 }
 
-Status Operations::AppendAt(FileHandle& handle, std::span<const uint8_t> data, uint64_t expected) {
-  ASSIGN_OR_RETURN(const uint64_t offset, handle.file->Append(data));
-  // Another mount made the file longer than the kernel knew: its page cache now holds these bytes
-  // in the wrong place.
-  if (offset != expected && invalidate_pages_) invalidate_pages_(handle.inode);
-  return Status::Ok();
-}
-
 Status Operations::Write(fuse_req_t request, fuse_ino_t, const char* data, size_t size,
                          off_t offset, fuse_file_info* info) {
   ASSIGN_OR_RETURN(const auto handle, FindFile(info));
@@ -126,13 +122,13 @@ Status Operations::Write(fuse_req_t request, fuse_ino_t, const char* data, size_
   handle->dirty.store(true);
   // Pages of a shared mapping that the kernel writes back belong where they are.
   const bool append = (info->flags & O_APPEND) != 0 && !info->writepage;
-  Status status = append ? AppendAt(*handle, bytes, static_cast<uint64_t>(offset))
+  Status status = append ? handle->file->Append(bytes).status()
                          : WriteAt(*handle, bytes, static_cast<uint64_t>(offset));
   // A concurrent stat may have taken the mark while the write was under way.
   handle->dirty.store(true);
   NoteChange();
   if (!status.ok()) return status;
-  bytes_written_->Add(static_cast<double>(size));
+  bytes_written_->Add(size);
   fuse_reply_write(request, size);
   return Status::Ok();
 }

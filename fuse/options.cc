@@ -9,6 +9,8 @@
 #include <cstdlib>
 
 #include "common/address.h"
+#include "common/config.h"
+#include "common/log_config.h"
 #include "fuse/features.h"
 
 namespace sheaf::fuse {
@@ -38,7 +40,12 @@ constexpr const char* kMountOptionsHelp = R"(Mount options (-o NAME[=VALUE],...)
   read_ahead_kib=N          read ahead of a sequential reader, 0 to 1048576 KiB (4096; needs root)
   meta_timeout_ms=N         a metadata call ends with EIO after this long, 1 to 3600000 (30000)
   data_timeout_ms=N         a data call ends with EIO after this long, 1 to 3600000 (30000)
-  nosuid, suid, nodev, dev, noexec, exec, noatime, nodiratime, sync, dirsync: as in mount(8))";
+  log_file=FILE, log_level=LEVEL, metrics=HOST:PORT, config=FILE: as --log-file and so on
+  nosuid, suid, nodev, dev, noexec, exec, noatime, nodiratime, sync, dirsync: as in mount(8); x-* and _netdev are ignored
+
+Configuration (--config FILE, TOML; unknown keys are errors):
+  metrics           Prometheus address, "host:port", or "" for none ("")
+)";
 
 Status BadValue(std::string_view name, std::string_view value, const std::string& accepted) {
   return {Code::kUsage, "mount option " + std::string(name) + ": bad value '" + std::string(value) +
@@ -101,6 +108,19 @@ bool ApplyFlag(std::string_view name, MountOptions* options) {
   return true;
 }
 
+// Options whose value is taken as it is; null for any other name.
+std::string* TextOption(std::string_view name, MountOptions* options) {
+  if (name == "log_file") return &options->log.file;
+  if (name == "log_level") return &options->log.level;
+  if (name == "metrics") return &options->metrics_address;
+  if (name == "config") return &options->config_file;
+  return nullptr;
+}
+
+bool IsComment(std::string_view name) {
+  return name.starts_with("x-") || name.starts_with("X-") || name == "comment";
+}
+
 Status ApplyValue(std::string_view name, std::string_view value, MountOptions* options) {
   if (name == "attr_timeout") return ParseSeconds(name, value, &options->attr_timeout);
   if (name == "entry_timeout") return ParseSeconds(name, value, &options->entry_timeout);
@@ -111,6 +131,12 @@ Status ApplyValue(std::string_view name, std::string_view value, MountOptions* o
   }
   if (name == "meta_timeout_ms") return ParseMillis(name, value, &options->meta_timeout);
   if (name == "data_timeout_ms") return ParseMillis(name, value, &options->data_timeout);
+  if (std::string* text = TextOption(name, options)) {
+    *text = value;
+    return Status::Ok();
+  }
+  // What mount(8), fstab and systemd keep there for themselves.
+  if (IsComment(name)) return Status::Ok();
   return {Code::kUsage,
           "unknown mount option '" + std::string(name) + "'; sheaf-fuse --help lists them"};
 }
@@ -120,10 +146,10 @@ Status ApplyOne(std::string_view item, MountOptions* options) {
   if (equals != std::string_view::npos) {
     return ApplyValue(item.substr(0, equals), item.substr(equals + 1), options);
   }
-  if (ApplyFlag(item, options)) return Status::Ok();
+  if (ApplyFlag(item, options) || IsComment(item)) return Status::Ok();
   for (const std::string_view name :
        {"attr_timeout", "entry_timeout", "negative_timeout", "max_threads", "read_ahead_kib",
-        "meta_timeout_ms", "data_timeout_ms"}) {
+        "meta_timeout_ms", "data_timeout_ms", "log_file", "log_level", "metrics", "config"}) {
     if (item == name) {
       return {Code::kUsage, "mount option " + std::string(name) + " needs a value, as in " +
                                 std::string(name) + "=1"};
@@ -161,6 +187,26 @@ Status ApplyMountOptions(std::string_view list, MountOptions* options) {
   return Status::Ok();
 }
 
+Status ReadConfigFile(MountOptions* options) {
+  const MountOptions unset;
+  if (!options->log.file.empty() || options->log.level != unset.log.level ||
+      !options->metrics_address.empty()) {
+    return {Code::kUsage, "config " + options->config_file +
+                              ": says the log and the metrics address; leave out the options "
+                              "log_file, log_level and metrics"};
+  }
+  ASSIGN_OR_RETURN(ConfigFile file, ConfigFile::Load(options->config_file));
+  LogOptions log;
+  std::string metrics;
+  ReadLogOptions(file, &log);
+  file.Read("metrics", &metrics);
+  RETURN_IF_ERROR(file.Finish());
+  if (!metrics.empty()) RETURN_IF_ERROR(Address::Parse(metrics).status().With("metrics"));
+  options->log = log;
+  options->metrics_address = metrics;
+  return Status::Ok();
+}
+
 Result<CommandLine> ParseCommandLine(const std::vector<std::string>& arguments) {
   CommandLine line;
   MountOptions& options = line.options;
@@ -168,14 +214,16 @@ Result<CommandLine> ParseCommandLine(const std::vector<std::string>& arguments) 
   bool version = false;
 
   CLI::App app("Mounts a Sheaf file system.", "sheaf-fuse");
-  app.footer(kMountOptionsHelp);
+  app.footer(std::string(kMountOptionsHelp) + kLogConfigHelp);
   app.add_option("--meta", options.meta_address, "HOST:PORT of the metadata service");
   app.add_option("-o", lists, "mount options, separated by commas; may be repeated")
       ->allow_extra_args(false);
   app.add_flag("--foreground,-f", options.foreground, "stay in the foreground");
-  app.add_option("--log-file", options.log_file,
+  app.add_option("--config", options.config_file,
+                 "configuration file (TOML) of log and metrics, read again on SIGHUP");
+  app.add_option("--log-file", options.log.file,
                  "append the log here (standard error; none in the background)");
-  app.add_option("--log-level", options.log_level, "trace, debug, info, warn or error (info)");
+  app.add_option("--log-level", options.log.level, "trace, debug, info, warn or error (info)");
   app.add_option("--metrics", options.metrics_address,
                  "serve Prometheus metrics on this HOST:PORT (none)");
   app.add_flag("--version", version, "show versions and built-in features");

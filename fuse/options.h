@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/log.h"
 #include "common/status.h"
 
 namespace sheaf::fuse {
@@ -18,8 +19,8 @@ struct MountOptions {
   std::string directory;     // where to mount
 
   bool foreground = false;
-  std::string log_file;  // empty: standard error, and nowhere once in the background
-  std::string log_level = "info";
+  LogOptions log;           // without a file: standard error, and nowhere once in the background
+  std::string config_file;  // says log and metrics in their place; empty: none
   std::string metrics_address;  // "host:port" for Prometheus; empty: none
 
   bool allow_other = false;
@@ -46,6 +47,10 @@ struct CommandLine {
 
 // `arguments` without the program's name. kUsage names the option, its value and what is accepted.
 Result<CommandLine> ParseCommandLine(const std::vector<std::string>& arguments);
+
+// Checks that what the configuration file says is not said twice, and reads it. Also how a reload
+// learns the log's options. kUsage names file, key and value.
+Status ReadConfigFile(MountOptions* options);
 
 // One -o list: "allow_other,attr_timeout=0.5". Later ones win.
 Status ApplyMountOptions(std::string_view list, MountOptions* options);

@@ -19,7 +19,6 @@ namespace {
 
 // What a worker thread keeps of its own; libfuse ends idle ones above this.
 constexpr unsigned kIdleThreadsMax = 16;
-constexpr std::chrono::milliseconds kNotificationWait{1000};
 
 // Set where libfuse mounts, which is one thread at a time.
 thread_local std::string last_libfuse_error;
@@ -133,17 +132,10 @@ Status Session::Open() {
     return {Code::kIo, "mount " + options_.directory + ": " + cause};
   }
   mounted_ = true;
-  invalidator_ = std::make_unique<Invalidator>([this](InodeId inode) {
-    fuse_lowlevel_notify_inval_inode(session_.get(), inode.value(), 0, 0);
+  operations_->SetInvalidator([this](InodeId inode) {
+    // An offset below zero leaves pages, and so their locks, alone.
+    fuse_lowlevel_notify_inval_inode(session_.get(), inode.value(), -1, 0);
   });
-  operations_->SetInvalidators(
-      [this](InodeId inode) {
-        if (!invalidator_->Add(inode)) LogWarn("inode {}: too many caches to drop", inode.value());
-      },
-      [this](InodeId inode) {
-        // An offset below zero leaves pages, and so their locks, alone.
-        fuse_lowlevel_notify_inval_inode(session_.get(), inode.value(), -1, 0);
-      });
   return Status::Ok();
 }
 
@@ -172,14 +164,10 @@ Status Session::Run() {
   *looping_.Lock() = pthread_self();
   const int result = fuse_session_loop_mt(session_.get(), config.get());
   looping_.Lock()->reset();
-  // No notification after the connection is closed. One that waits for a page which nobody serves
-  // any more is ended by closing it.
-  invalidator_->Finish(kNotificationWait);
   Unmount();
   SetReady(false);
   finished_.set_value();
-  operations_->SetInvalidators(nullptr, nullptr);
-  invalidator_.reset();
+  operations_->SetInvalidator(nullptr);
   operations_->CloseAll();
   if (result < 0) return Status::FromErrno(-result, "serve " + options_.directory);
   return Status::Ok();

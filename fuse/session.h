@@ -10,7 +10,6 @@
 
 #include "common/guarded.h"
 #include "common/status.h"
-#include "fuse/invalidator.h"
 #include "fuse/libfuse.h"
 #include "fuse/operations.h"
 #include "fuse/options.h"
@@ -67,9 +66,7 @@ class Session {
   std::promise<void> finished_;
   std::shared_future<void> is_finished_;
   Guarded<std::optional<pthread_t>> looping_;  // the thread in libfuse's loop
-  // Torn down from the bottom: the invalidator speaks through the session.
   std::unique_ptr<fuse_session, Deleter> session_;
-  std::unique_ptr<Invalidator> invalidator_;
   bool mounted_ = false;
 };
 

@@ -4,6 +4,7 @@
 
 #include "common/address.h"
 #include "common/log.h"
+#include "common/process_metrics.h"
 #include "storage/disk/slab_file_set.h"
 
 namespace sheaf::storage {
@@ -27,6 +28,20 @@ std::string WithHost(const std::string& address, const std::string& host) {
   return parsed->ToString();
 }
 
+void AddScrubMetrics(Metrics& metrics, const Metrics::Labels& labels, const Scrubber& scrubber) {
+  const auto add = [&](const char* name, const char* help, auto value) {
+    metrics.AddCallback(name, help, labels, [&scrubber, value] {
+      return static_cast<double>(value(scrubber.GetProgress(/*with_bad=*/false)));
+    });
+  };
+  add("sheaf_storage_scrubbed_bytes_total", "Bytes scrubbed",
+      [](const Scrubber::Progress& progress) { return progress.total_bytes; });
+  add("sheaf_storage_scrub_passes_total", "Scrub passes finished",
+      [](const Scrubber::Progress& progress) { return progress.passes; });
+  add("sheaf_storage_scrub_bad_chunks", "Chunks that could not be read when last scrubbed",
+      [](const Scrubber::Progress& progress) { return progress.bad_count; });
+}
+
 }  // namespace
 
 Result<std::unique_ptr<StorageDaemon>> StorageDaemon::Start(const StorageConfig& config) {
@@ -36,6 +51,7 @@ Result<std::unique_ptr<StorageDaemon>> StorageDaemon::Start(const StorageConfig&
   RETURN_IF_ERROR(daemon->OpenTargets(config));
   RETURN_IF_ERROR(daemon->StartReactors(config));
   RETURN_IF_ERROR(daemon->OpenEngines(config));
+  daemon->StartScrubbing(config);
   daemon->AddMetrics();
   RETURN_IF_ERROR(daemon->Serve(config));
   daemon->LinkToManager(config);
@@ -49,7 +65,8 @@ StorageDaemon::~StorageDaemon() {
     const Status stopped = reactors_->StopServing(kStopWait);
     if (!stopped.ok()) LogError("stop serving: {}", stopped.message());
   }
-  metrics_.reset();  // its callbacks look at what goes now
+  metrics_->StopServing();  // its callbacks look at what goes now
+  scrubbers_.clear();
   engines_.clear();
   reactors_.reset();
 }
@@ -99,6 +116,9 @@ Status StorageDaemon::OpenEngines(const StorageConfig& config) {
     options.index_path = dir.path() + "/index";
     options.slab_bytes = config.slab_mib << 20;
     options.capacity_bytes = config.capacity_mib << 20;
+    options.commit_seconds = &metrics_->AddLatency("sheaf_storage_commit_seconds",
+                                                   "The synced index write of one group of changes",
+                                                   {{"target", dir.uuid()}});
     ASSIGN_OR_RETURN(options.slabs, SlabFileSet::Open(dir.path() + "/slabs", files_));
     auto engine = Engine::Open(options);
     if (!engine.ok()) return engine.status().With("open target " + dir.path());
@@ -112,6 +132,21 @@ Status StorageDaemon::OpenEngines(const StorageConfig& config) {
   return Status::Ok();
 }
 
+void StorageDaemon::StartScrubbing(const StorageConfig& config) {
+  std::vector<ScrubGrpc::Target> targets;
+  for (size_t i = 0; i < engines_.size(); ++i) {
+    Scrubber::Options options;
+    options.target = state_dirs_[i].uuid();
+    options.position_file = state_dirs_[i].path() + "/SCRUB";
+    options.bytes_per_s = config.scrub_mib_per_s << 20;
+    scrubbers_.push_back(std::make_unique<Scrubber>(*engines_[i], reactors_->Next().io(),
+                                                    Clock::System(), std::move(options)));
+    targets.push_back({state_dirs_[i].uuid(), scrubbers_.back().get(), engines_[i].get()});
+  }
+  scrub_service_ =
+      std::make_unique<ScrubGrpc>(*replicas_, std::move(targets), config.scrub_mib_per_s);
+}
+
 Status StorageDaemon::Serve(const StorageConfig& config) {
   data_ = std::make_unique<DataHandler>(*replicas_, DataHandler::Options{});
   frames_ = std::make_unique<DataFrames>(*data_);
@@ -122,7 +157,7 @@ Status StorageDaemon::Serve(const StorageConfig& config) {
 
   RpcServer::Options server;
   server.listen = config.grpc;
-  server.services = {grpc_service_.get()};
+  server.services = {grpc_service_.get(), scrub_service_.get()};
   ASSIGN_OR_RETURN(grpc_server_, RpcServer::Start(server));
   addresses_.set_grpc(WithHost(grpc_server_->address(), config.advertise));
   if (!config.metrics.empty()) {
@@ -131,6 +166,8 @@ Status StorageDaemon::Serve(const StorageConfig& config) {
     metrics.port = metrics_->port();
     addresses_.set_metrics(WithHost(metrics.ToString(), config.advertise));
   }
+  metrics_->AddCallback("sheaf_storage_grpc_calls_under_way", "gRPC data calls begun, not answered",
+                        {}, [this] { return static_cast<double>(grpc_service_->under_way()); });
   reactors_->Serve(*frames_, std::move(listeners_));
   LogInfo("listening: framed {}{}{}, grpc {}, metrics {}", addresses_.framed(),
           addresses_.unix_path().empty() ? "" : " and ", addresses_.unix_path(), addresses_.grpc(),
@@ -139,28 +176,67 @@ Status StorageDaemon::Serve(const StorageConfig& config) {
 }
 
 void StorageDaemon::AddMetrics() {
+  AddProcessMetrics(*metrics_);
   for (size_t i = 0; i < engines_.size(); ++i) {
-    Engine* engine = engines_[i].get();
-    const Metrics::Labels labels = {{"target", state_dirs_[i].uuid()}};
-    metrics_->AddCallback("sheaf_storage_target_used_bytes", "Bytes that chunks hold", labels,
-                          [engine] { return static_cast<double>(engine->GetSpace().used_bytes); });
-    metrics_->AddCallback("sheaf_storage_target_total_bytes", "Bytes the target can hold", labels,
-                          [engine] { return static_cast<double>(engine->GetSpace().total_bytes); });
-    metrics_->AddCallback("sheaf_storage_target_healthy", "1 while its disk works", labels,
-                          [engine] { return engine->Health().ok() ? 1.0 : 0.0; });
+    AddTargetMetrics(*engines_[i], state_dirs_[i].uuid());
+    AddScrubMetrics(*metrics_, {{"target", state_dirs_[i].uuid()}}, *scrubbers_[i]);
   }
   metrics_->AddCallback("sheaf_storage_serving", "1 while the lease is valid", {},
                         [this] { return replicas_->Serving().ok() ? 1.0 : 0.0; });
   const auto counts = [this] { return replicas_->retries().GetCounts(); };
   metrics_->AddCallback("sheaf_storage_mutation_streams", "Client streams remembered", {},
                         [counts] { return static_cast<double>(counts().streams); });
-  metrics_->AddCallback("sheaf_storage_mutations_repeated",
+  metrics_->AddCallback("sheaf_storage_mutations_repeated_total",
                         "Mutations answered without being executed again, since the start", {},
                         [counts] { return static_cast<double>(counts().repeated); });
-  metrics_->AddCallback("sheaf_storage_mutations_late", "Late duplicates refused, since the start",
-                        {}, [counts] { return static_cast<double>(counts().late); });
+  metrics_->AddCallback("sheaf_storage_mutations_late_total",
+                        "Late duplicates refused, since the start", {},
+                        [counts] { return static_cast<double>(counts().late); });
+  metrics_->AddCallback(
+      "sheaf_storage_lease_remaining_seconds", "Until the lease ends; below zero once it has", {},
+      [this] { return std::chrono::duration<double>(replicas_->LeaseLeft()).count(); });
   metrics_->AddCallback("sheaf_storage_map_version", "Cluster map applied", {},
                         [this] { return static_cast<double>(replicas_->map_version().value()); });
+}
+
+void StorageDaemon::AddTargetMetrics(Engine& engine, const std::string& uuid) {
+  const Metrics::Labels labels = {{"target", uuid}};
+  auto add = [&](const char* name, const char* help, std::function<double()> value) {
+    metrics_->AddCallback(name, help, labels, std::move(value));
+  };
+  auto add_count = [&](const char* name, const char* help, uint64_t Engine::Stats::*count) {
+    add(name, help, [&engine, count] { return static_cast<double>(engine.GetStats().*count); });
+  };
+  add("sheaf_storage_target_used_bytes", "Bytes that chunks hold",
+      [&engine] { return static_cast<double>(engine.GetSpace().used_bytes); });
+  add("sheaf_storage_target_total_bytes", "Bytes the target can hold",
+      [&engine] { return static_cast<double>(engine.GetSpace().total_bytes); });
+  add("sheaf_storage_target_healthy", "1 while its disk works",
+      [&engine] { return engine.Health().ok() ? 1.0 : 0.0; });
+  add("sheaf_storage_target_damaged_entries", "Chunks set aside: their index entry is damaged",
+      [&engine] { return static_cast<double>(engine.GetFaults().damaged_entries); });
+  add("sheaf_storage_read_errors_total", "Reads the disk refused twice",
+      [&engine] { return static_cast<double>(engine.GetFaults().read_errors); });
+  using Stats = Engine::Stats;
+  add_count("sheaf_storage_target_calls_under_way", "Engine calls begun, not answered",
+            &Stats::calls_under_way);
+  add_count("sheaf_storage_commit_queue_length", "Changes waiting for a group commit",
+            &Stats::commit_queue);
+  add_count("sheaf_storage_commits_total", "Group commits ended", &Stats::commit_groups);
+  add_count("sheaf_storage_commit_changes_total", "Changes that group commits carried",
+            &Stats::commit_changes);
+  add_count("sheaf_storage_commit_errors_total", "Group commits that failed",
+            &Stats::commit_errors);
+  add_count("sheaf_storage_worker_queue_length", "Index look-ups and scans waiting for a thread",
+            &Stats::worker_queue);
+  add_count("sheaf_storage_chunk_cache_entries", "Chunk records in memory", &Stats::cached_chunks);
+  add_count("sheaf_storage_chunk_cache_bytes", "Memory of those records", &Stats::cache_bytes);
+  add_count("sheaf_storage_chunk_cache_hits_total", "Calls that found their record in memory",
+            &Stats::cache_hits);
+  add_count("sheaf_storage_chunk_cache_misses_total", "Calls that had it looked up in the index",
+            &Stats::cache_misses);
+  add_count("sheaf_storage_corruptions_total", "Calls that met bytes with a wrong checksum",
+            &Stats::corruptions);
 }
 
 void StorageDaemon::LinkToManager(const StorageConfig& config) {
@@ -170,6 +246,7 @@ void StorageDaemon::LinkToManager(const StorageConfig& config) {
   options.cluster_uuid = identity_.cluster_uuid;
   options.failure_domain = config.failure_domain;
   options.addresses = addresses_;
+  options.metrics = metrics_.get();
   options.remember_cluster = [directories = config.targets](const std::string& cluster_uuid) {
     return RememberCluster(directories, cluster_uuid);
   };

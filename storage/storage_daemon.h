@@ -14,14 +14,15 @@
 #include "storage/service/manager_link.h"
 #include "storage/service/node_identity.h"
 #include "storage/service/reactor_set.h"
+#include "storage/service/scrub_grpc.h"
 #include "storage/service/storage_config.h"
 
 namespace sheaf::storage {
 
 // A whole storage server: the wiring of its parts.
 //
-// Teardown (the destructor says it step by step): no new lease, both planes stop, metrics stop, the
-// engines finish what is under way, and last go the reactors that carried it.
+// Teardown (the destructor says it step by step): no new lease, both planes stop, metrics and
+// scrubs stop, the engines finish what is under way, and last go the reactors that carried it.
 class StorageDaemon {
  public:
   // Everything listens when it returns; serving begins once the manager has answered.
@@ -37,19 +38,23 @@ class StorageDaemon {
   Status OpenEngines(const StorageConfig& config);
   Status Listen(const StorageConfig& config);
   Status Serve(const StorageConfig& config);
+  void StartScrubbing(const StorageConfig& config);
   void AddMetrics();
+  void AddTargetMetrics(Engine& engine, const std::string& uuid);
   void LinkToManager(const StorageConfig& config);
 
   std::vector<StateDir> state_dirs_;  // held to the end: nobody else may open them
   NodeIdentity identity_;
   proto::NodeAddresses addresses_;
   std::vector<UniqueFd> listeners_;
+  std::unique_ptr<Metrics> metrics_ = std::make_unique<Metrics>();  // all below count in it
   std::unique_ptr<ServiceMetrics> grpc_metrics_;
   std::shared_ptr<FileTable> files_ = std::make_shared<FileTable>();
-  std::unique_ptr<Metrics> metrics_ = std::make_unique<Metrics>();
   std::unique_ptr<ReactorSet> reactors_;
   std::vector<std::unique_ptr<Engine>> engines_;
   std::unique_ptr<ReplicaSet> replicas_;
+  std::vector<std::unique_ptr<Scrubber>> scrubbers_;  // one a target
+  std::unique_ptr<ScrubGrpc> scrub_service_;
   std::unique_ptr<DataHandler> data_;
   std::unique_ptr<DataFrames> frames_;
   std::unique_ptr<DataGrpc> grpc_service_;

@@ -1,20 +1,21 @@
-#include <pthread.h>
-#include <signal.h>
-
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <iostream>
 #include <string>
 
 #include "common/address.h"
+#include "common/daemon_signals.h"
 #include "common/log.h"
+#include "common/log_config.h"
 #include "common/status.h"
 #include "common/version.h"
+#include "storage/inspect/inspect.h"
 #include "storage/service/echo_handler.h"
 #include "storage/storage_daemon.h"
 
 // sheaf-storage: the chunk server. Reads its configuration, starts the daemon, waits for SIGTERM or
-// SIGINT, stops it. With --echo it is a bare transport server for benchmarks instead.
+// SIGINT, stops it; SIGHUP reloads the log. With --echo it is a bare transport server for
+// benchmarks instead.
 
 namespace sheaf::storage {
 namespace {
@@ -34,9 +35,8 @@ constexpr const char* kConfigHelp = R"(Configuration (TOML; unknown keys are err
   reactors        threads that drive sockets and disks, 1 to 64 (1)
   buffer_mib      data buffers of all reactors together, MiB, 16 to 65536 (128)
   slab_mib        size of one slab file, MiB, 64 to 65536 (256)
+  scrub_mib_per_s each target's chunks are read and verified so fast, MiB/s; 0: not at all (32)
   capacity_mib    of each target, MiB; 0: all that its disk has (0)
-  log.file        log file, rotated; "" for standard error ("")
-  log.level       trace, debug, info, warn or error (info)
 )";
 
 int Fail(const Status& status) {
@@ -44,23 +44,7 @@ int Fail(const Status& status) {
   return status.code() == Code::kUsage ? kExitUsage : kExitFailed;
 }
 
-// Blocked before the first thread starts, so that every thread inherits it and WaitForStop alone
-// gets them.
-void BlockStopSignals(sigset_t* signals) {
-  sigemptyset(signals);
-  sigaddset(signals, SIGTERM);
-  sigaddset(signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, signals, nullptr);
-  signal(SIGPIPE, SIG_IGN);
-}
-
-void WaitForStop(const sigset_t& signals) {
-  int number = 0;
-  sigwait(&signals, &number);
-  LogInfo("stopping: {}", number == SIGTERM ? "SIGTERM" : "SIGINT");
-}
-
-Status RunEcho(const std::string& listen, uint32_t reactors, const sigset_t& signals) {
+Status RunEcho(const std::string& listen, uint32_t reactors, const DaemonSignals& signals) {
   ASSIGN_OR_RETURN(const Address address, Address::Parse(listen));
   std::vector<UniqueFd> listeners;
   ASSIGN_OR_RETURN(UniqueFd socket, Listen(address, 128));
@@ -72,20 +56,33 @@ Status RunEcho(const std::string& listen, uint32_t reactors, const sigset_t& sig
   EchoHandler echo(options.limits.terms.max_payload);
   set->Serve(echo, std::move(listeners));
   std::cout << "listening on " << bound.ToString() << std::endl;
-  WaitForStop(signals);
+  signals.WaitForStop([] {});
   return set->StopServing(std::chrono::seconds(5));
 }
 
-Status RunDaemon(const std::string& config_path, const sigset_t& signals) {
+Status RunDaemon(const std::string& config_path, const DaemonSignals& signals) {
   ASSIGN_OR_RETURN(const StorageConfig config, StorageConfig::Load(config_path));
   RETURN_IF_ERROR(InitLog(config.log));
   LogInfo("{} starts", VersionLine("sheaf-storage"));
   ASSIGN_OR_RETURN(auto daemon, StorageDaemon::Start(config));
-  WaitForStop(signals);
+  const char* signal = signals.WaitForStop([&] {
+    auto again = StorageConfig::Load(config_path);
+    ReloadLog(again.ok() ? Result<LogOptions>(again->log) : again.status());
+  });
+  LogInfo("stopping: {}", signal);
   daemon.reset();
   LogInfo("stopped");
   FlushLog();
   return Status::Ok();
+}
+
+int RunInspect(const InspectRequest& request, bool json) {
+  if (Status status = InitLog({.level = "error"}); !status.ok()) return Fail(status);
+  const Status status = Inspect(request, [json](const Facts& facts) {
+    std::cout << (json ? facts.Json() : facts.Text()) << '\n';
+  });
+  std::cout.flush();
+  return status.ok() ? 0 : Fail(status);
 }
 
 int Main(int argc, char** argv) {
@@ -101,17 +98,28 @@ int Main(int argc, char** argv) {
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
   config_option->excludes(echo_option);
+  InspectRequest request;
+  bool json = false;
+  CLI::App* inspect = app.add_subcommand("inspect", "Show what is in a target's directory");
+  inspect->add_option("directory", request.directory, "The target's directory")->required();
+  inspect->add_option("what", request.what,
+                      "summary, slabs, chunks [CHAIN] or chunk CHAIN DATA_ID INDEX (summary)");
+  inspect->add_option("arguments", request.arguments, "Which");
+  inspect->add_option("--limit", request.limit, "Chunks shown; 0: all (1000)");
+  inspect->add_flag("--verify", request.verify, "Of one chunk: read its blocks, compare checksums");
+  inspect->add_flag("--json", json, "One JSON object a line");
   app.set_version_flag("--version", VersionLine("sheaf-storage"));
-  app.footer(kConfigHelp);
+  app.footer(std::string(kConfigHelp) + kLogConfigHelp);
   try {
     app.parse(argc, argv);
-    if (config_path.empty() && echo.empty()) throw CLI::RequiredError("--config FILE");
+    if (config_path.empty() && echo.empty() && !inspect->parsed())
+      throw CLI::RequiredError("--config FILE");
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);
     return Fail({Code::kUsage, std::string(error.what()) + "; see sheaf-storage --help"});
   }
-  sigset_t signals;
-  BlockStopSignals(&signals);
+  if (inspect->parsed()) return RunInspect(request, json);
+  const DaemonSignals signals;
   const Status status =
       echo.empty() ? RunDaemon(config_path, signals) : RunEcho(echo, reactors, signals);
   return status.ok() ? 0 : Fail(status);

@@ -22,6 +22,7 @@ struct ChunkClient::Operation {
   std::span<uint8_t> into;
   std::span<const uint8_t> from;
   Done done;
+  Clock::Instant began{};
   Clock::Instant deadline{};
   size_t progress = 0;  // bytes of earlier steps
   size_t step = 0;      // bytes asked for in the step under way
@@ -63,7 +64,25 @@ void FillContext(const Route& route, ChunkId chunk, Request& request) {
 }  // namespace
 
 ChunkClient::ChunkClient(const Options& options, Routes& routes, WriterIdentity& identity)
-    : options_(options), routes_(routes), identity_(identity), delayed_(kRetryThreads) {}
+    : options_(options), routes_(routes), identity_(identity), delayed_(kRetryThreads) {
+  if (options.metrics == nullptr) return;
+  metrics_ = std::make_unique<ChunkMetrics>(*options.metrics);
+  AddCallbacks(*options.metrics);
+}
+
+void ChunkClient::AddCallbacks(Metrics& metrics) {
+  metrics.AddCallback("sheaf_client_chunk_operations_under_way",
+                      "Chunk operations begun, not ended", {},
+                      [this] { return static_cast<double>(admission_.Lock()->operations); });
+  metrics.AddCallback("sheaf_client_chunk_bytes_under_way", "Bytes of those operations", {},
+                      [this] { return static_cast<double>(admission_.Lock()->bytes); });
+  metrics.AddCallback("sheaf_client_chunk_queue_length",
+                      "Chunk operations that wait until fewer are under way", {},
+                      [this] { return static_cast<double>(admission_.Lock()->waiting.size()); });
+  metrics.AddCallback("sheaf_client_retry_queue_length",
+                      "Chunk operations that wait for their next try, or a thread that may block",
+                      {}, [this] { return static_cast<double>(delayed_.size()); });
+}
 
 ChunkClient::~ChunkClient() {
   auto admission = admission_.Lock();
@@ -92,7 +111,8 @@ void ChunkClient::Write(const Place& place, std::span<const uint8_t> from, Done 
 
 void ChunkClient::Submit(Operation* operation) {
   DCHECK(operation->place.offset + operation->size() <= operation->place.layout.chunk_size());
-  operation->deadline = Clock::System().Now() + options_.timeout;
+  operation->began = Clock::System().Now();
+  operation->deadline = operation->began + options_.timeout;
   bool refused = false;
   {
     auto admission = admission_.Lock();
@@ -242,6 +262,7 @@ void ChunkClient::OnError(Operation* operation, Status status) {
     return;
   }
   operation->last_error = std::move(status);
+  if (metrics_ != nullptr) metrics_->CountRetry(operation->access == Access::kWrite);
   const Clock::Instant when = NextTry(*operation);
   if (when >= operation->deadline) {
     Finish(operation, GaveUp(*operation));
@@ -253,6 +274,7 @@ void ChunkClient::OnError(Operation* operation, Status status) {
 bool ChunkClient::MayRetry(Operation& operation, const Status& status) {
   switch (status.code()) {
     case Code::kCorrupt:
+      if (metrics_ != nullptr) metrics_->CountCorrupt();
       return ++operation.corrupt < kCorruptTries;
     case Code::kDeadline:  // of one attempt
       routes_.Refresh();
@@ -299,6 +321,11 @@ Status ChunkClient::GaveUp(const Operation& operation) {
 void ChunkClient::Finish(Operation* operation, Result<size_t> result) {
   const std::unique_ptr<Operation> owned(operation);
   if (owned->access == Access::kWrite) streams_.Release(owned->lease);
+  if (metrics_ != nullptr) {
+    const std::chrono::duration<double> took = Clock::System().Now() - owned->began;
+    metrics_->CountEnd(owned->access == Access::kWrite, result.ok(), result.ok() ? *result : 0,
+                       took.count());
+  }
   // `done` first, then the count: the destructor waits for the count and callers' memory is theirs
   // again after `done`.
   owned->done(std::move(result));

@@ -6,8 +6,10 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <span>
 
+#include "client/chunk/chunk_metrics.h"
 #include "client/chunk/delay_queue.h"
 #include "client/chunk/writer_identity.h"
 #include "client/routing/router.h"
@@ -42,6 +44,7 @@ class ChunkClient {
     std::chrono::milliseconds timeout{30'000};
     std::chrono::milliseconds backoff_min{5};
     std::chrono::milliseconds backoff_max{500};
+    Metrics* metrics = nullptr;  // may be null
   };
 
   struct Place {
@@ -65,6 +68,7 @@ class ChunkClient {
 
  private:
   struct Operation;
+  void AddCallbacks(Metrics& metrics);
   struct Admission {
     size_t operations = 0;
     size_t bytes = 0;
@@ -89,6 +93,7 @@ class ChunkClient {
   const Options options_;
   Routes& routes_;
   WriterIdentity& identity_;
+  std::unique_ptr<ChunkMetrics> metrics_;  // null: not counted
   StreamPool streams_;
   std::atomic<int64_t> last_logged_s_ = -1;
   Guarded<Admission> admission_;

@@ -24,6 +24,8 @@ class DelayQueue {
 
   // Runs `work` at `when` (on Clock::System()) or soon after.
   void Post(Clock::Instant when, Work work);
+  // Work that has not begun.
+  size_t size() const { return state_.Lock()->items.size(); }
 
  private:
   struct Item {

@@ -24,6 +24,8 @@ constexpr uint32_t kFormatVersion = 1;
 constexpr const char* kKind = "local-cluster";
 const std::vector<std::string> kMetaKeys = {"listen", "metrics"};
 const std::vector<std::string> kStorageKeys = {"listen", "grpc", "metrics"};
+const std::vector<std::string> kMountKeys = {"metrics"};
+constexpr uint16_t kMountPort = 7702;
 
 std::string Quoted(const std::string& text) {
   std::string out = "\"";
@@ -168,7 +170,7 @@ Daemon LocalCluster::Storage(uint32_t i) const {
 
 Daemon LocalCluster::Mount() const {
   Daemon daemon = Make("mount", "sheaf-fuse");
-  daemon.arguments = {"--meta", MetaAddress(), "--foreground", "--log-file", daemon.log_file};
+  daemon.arguments = {"--meta", MetaAddress(), "--foreground", "--config", ConfigPath("mount")};
   // Root's mount is everyone's, as a local disk's is; the kernel checks permissions.
   if (geteuid() == 0) daemon.arguments.insert(daemon.arguments.end(), {"-o", "allow_other"});
   daemon.arguments.push_back(settings_.mount);
@@ -190,8 +192,19 @@ std::string LocalCluster::MetaTemplate() const {
   return "# Sheaf metadata service. Made by `sheaf up`; yours to edit (`sheaf-meta --help`).\n"
          "listen = \"\"    # gRPC\n"
          "metrics = \"\"   # Prometheus text over HTTP\n"
-         "data_dir = " + Quoted(Path("data/meta")) +
-         "\n\n[log]\nfile = " + Quoted(Path("log/meta.log")) + "\nlevel = \"info\"\n";
+         "data_dir = " +
+         Quoted(Path("data/meta")) + "\n" + LogTemplate("meta");
+}
+
+std::string LocalCluster::MountTemplate() const {
+  return "# Sheaf's mount. Made by `sheaf up`; yours to edit (`sheaf-fuse --help`).\n"
+         "metrics = \"\"   # Prometheus text over HTTP\n" +
+         LogTemplate("mount");
+}
+
+std::string LocalCluster::LogTemplate(const std::string& name) const {
+  return "\n[log]         # read again on SIGHUP\nfile = " + Quoted(Path("log/" + name + ".log")) +
+         "\nlevel = \"info\"\nmax_file_mib = 64\nmax_files = 4\n";
 }
 
 std::string LocalCluster::StorageTemplate(uint32_t i) const {
@@ -206,7 +219,7 @@ std::string LocalCluster::StorageTemplate(uint32_t i) const {
   const std::string socket = Path("run/" + name + ".sock");
   // A longer path is no socket address; TCP does as well.
   if (socket.size() < sizeof(sockaddr_un::sun_path)) text += "unix_path = " + Quoted(socket) + "\n";
-  return text + "\n[log]\nfile = " + Quoted(Path("log/" + name + ".log")) + "\nlevel = \"info\"\n";
+  return text + LogTemplate(name);
 }
 
 Result<bool> LocalCluster::WriteConfigurations(
@@ -219,6 +232,8 @@ Result<bool> LocalCluster::WriteConfigurations(
     std::string name, text;
     const std::vector<std::string>* keys;
     bool existed;
+    uint16_t preferred;
+    bool known_to_others;  // who would have to be told of a new port
   };
   std::vector<File> files;
   for (uint32_t i = 0; i <= settings_.storage; ++i) {
@@ -226,8 +241,12 @@ Result<bool> LocalCluster::WriteConfigurations(
     std::string text = ReadText(ConfigPath(name));
     const bool existed = !text.empty();
     if (!existed) text = i == 0 ? MetaTemplate() : StorageTemplate(i - 1);
-    files.push_back({name, text, i == 0 ? &kMetaKeys : &kStorageKeys, existed});
+    files.push_back({name, text, i == 0 ? &kMetaKeys : &kStorageKeys, existed,
+                     static_cast<uint16_t>(kFirstPort + kPortStep * i), true});
   }
+  const std::string mount = ReadText(ConfigPath("mount"));
+  files.push_back({"mount", mount.empty() ? MountTemplate() : mount, &kMountKeys, !mount.empty(),
+                   kMountPort, false});
   // What runs or has its ports free keeps them; only then the others choose.
   std::vector<File*> to_move;
   for (File& file : files) {
@@ -240,22 +259,21 @@ Result<bool> LocalCluster::WriteConfigurations(
     if (!keeps) to_move.push_back(&file);
   }
   for (File* file : to_move) {
-    const auto preferred = static_cast<uint16_t>(kFirstPort + kPortStep * (file - files.data()));
     const int count = static_cast<int>(file->keys->size());
-    const uint16_t base = ChoosePorts(preferred, count, &taken, is_free);
+    const uint16_t base = ChoosePorts(file->preferred, count, &taken, is_free);
     if (base == 0) {
       return Status(Code::kExists, "choose ports for " + file->name + ": none of " +
-                                       std::to_string(preferred) + " to 65535 is free");
+                                       std::to_string(file->preferred) + " to 65535 is free");
     }
     for (int k = 0; k < count; ++k) {
       file->text = ReplaceAddress(file->text, (*file->keys)[k],
                                   AddressOf(static_cast<uint16_t>(base + k)));
     }
-    moved = moved || file->existed;
+    moved = moved || (file->existed && file->known_to_others);
   }
   const std::string meta = FindAddress(files[0].text, "listen");
   for (size_t i = 1; i < files.size(); ++i) {
-    files[i].text = ReplaceAddress(files[i].text, "meta", meta);
+    files[i].text = ReplaceAddress(files[i].text, "meta", meta);  // the mount's has no such line
   }
   for (const File& file : files) {
     if (file.text == ReadText(ConfigPath(file.name))) continue;

@@ -19,8 +19,8 @@ inline constexpr uint32_t kMaxLocalStorage = 64;  // storage servers of one `she
 //
 //   cluster.toml   how many storage servers, where it is mounted
 //   meta.addr      "host:port" of the metadata service, one line
-//   config/        meta.toml, storage-0.toml, ...: written once, then the operator's; only
-//                  addresses are changed, when another program has taken their ports
+//   config/        meta.toml, storage-0.toml, ..., mount.toml: written once, then the operator's;
+//                  only addresses are changed, when another program has taken their ports
 //   data/          meta/, storage-0/, ...
 //   log/ run/      logs; pid files and Unix sockets
 //   mnt/           the default mount point
@@ -64,6 +64,8 @@ class LocalCluster {
   Daemon Make(const std::string& name, const std::string& program) const;
   std::string MetaTemplate() const;
   std::string StorageTemplate(uint32_t i) const;
+  std::string MountTemplate() const;
+  std::string LogTemplate(const std::string& name) const;
 
   std::string directory_;
   StateDir lock_;

@@ -21,8 +21,12 @@ Verb AddDown(CLI::App& app);
 Verb AddMount(CLI::App& app);
 Verb AddUmount(CLI::App& app);
 Verb AddStatus(CLI::App& app);
+Verb AddChain(CLI::App& app);
 Verb AddCp(CLI::App& app);
 Verb AddVersion(CLI::App& app);
 Verb AddBench(CLI::App& app);
+Verb AddFsck(CLI::App& app);
+Verb AddScrub(CLI::App& app);
+Verb AddInspect(CLI::App& app);
 
 }  // namespace sheaf::cli

@@ -13,6 +13,11 @@ Status InodeState::Adopt(const proto::Attr& attr) {
   if (Status valid = layout.Validate(); !valid.ok()) {
     return Status(Code::kCorrupt, valid.message()).With("inode " + ToString(inode_));
   }
+  // Past it a chunk's number would not fit, and bytes would be looked for in another chunk.
+  if (attr.size() > kMaxFileSize) {
+    return {Code::kCorrupt, "inode " + ToString(inode_) + ": its length " +
+                                std::to_string(attr.size()) + " is past the largest file"};
+  }
   auto state = state_.Lock();
   if (attr.version() < state->version) return Status::Ok();
   state->version = attr.version();

@@ -40,6 +40,7 @@ class InodeTable : public OpenInodes {
   // Null when not open.
   std::shared_ptr<InodeState> Find(InodeId inode) const;
   std::vector<std::shared_ptr<InodeState>> All() const;
+  size_t size() const { return state_.Lock()->inodes.size(); }
 
   uint64_t OpenMark() const override;
   bool OpensSettled(uint64_t mark) const override;

@@ -3,7 +3,9 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <cctype>
 #include <random>
 #include <thread>
 #include <type_traits>
@@ -87,6 +89,60 @@ bool SurelyRefused(const Status& status) {
   return status.code() == Code::kBusy || status.code() == Code::kNotServing;
 }
 
+enum class CallNumber : size_t {
+#define X(name, response, kind) k##name,
+  SHEAF_META_CALLS(X)
+#undef X
+      kCount
+};
+
+// "SetXattr" as "setxattr": as the metadata service names the call in its own metrics.
+std::string LowerCase(std::string name) {
+  for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return name;
+}
+
+// Calls, errors, retries and latency, by call.
+class CallMetrics {
+ public:
+  explicit CallMetrics(Metrics& metrics) {
+#define X(name, response, kind) Add(metrics, CallNumber::k##name, LowerCase(#name));
+    SHEAF_META_CALLS(X)
+#undef X
+  }
+
+  void CountEnd(CallNumber call, bool ok, double seconds) {
+    const Series& series = series_[static_cast<size_t>(call)];
+    series.calls->Add();
+    if (!ok) series.errors->Add();
+    series.latency->Observe(seconds);
+  }
+  void CountRetry(CallNumber call) { series_[static_cast<size_t>(call)].retries->Add(); }
+
+ private:
+  struct Series {
+    Metrics::Counter* calls = nullptr;
+    Metrics::Counter* errors = nullptr;
+    Metrics::Counter* retries = nullptr;
+    Metrics::Histogram* latency = nullptr;
+  };
+
+  void Add(Metrics& metrics, CallNumber call, const std::string& name) {
+    const Metrics::Labels labels = {{"call", name}};
+    series_[static_cast<size_t>(call)] = {
+        &metrics.AddCounter("sheaf_client_meta_calls_total", "Metadata calls ended", labels),
+        &metrics.AddCounter("sheaf_client_meta_call_errors_total",
+                            "Metadata calls that ended with an error, ENOENT and its like included",
+                            labels),
+        &metrics.AddCounter("sheaf_client_meta_call_retries_total",
+                            "Tries of metadata calls that failed and were repeated", labels),
+        &metrics.AddLatency("sheaf_client_meta_call_seconds",
+                            "A metadata call with its waits and retries", labels)};
+  }
+
+  std::array<Series, static_cast<size_t>(CallNumber::kCount)> series_;
+};
+
 }  // namespace
 
 struct MetaClient::Impl {
@@ -94,6 +150,7 @@ struct MetaClient::Impl {
   milliseconds timeout;
   Session& session;
   std::unique_ptr<proto::Meta::Stub> stub;
+  std::unique_ptr<CallMetrics> metrics;  // null: not counted
   std::atomic<int64_t> last_logged_s = -1;
 
   template <typename Request, typename Response>
@@ -101,8 +158,20 @@ struct MetaClient::Impl {
                                                      Response*);
 
   template <typename Request, typename Response>
-  Result<Response> Call(const char* name, Method<Request, Response> method, CallKind kind,
-                        const Credentials& who, Request& request) {
+  Result<Response> Call(CallNumber number, const char* name, Method<Request, Response> method,
+                        CallKind kind, const Credentials& who, Request& request) {
+    const SteadyTime begin = std::chrono::steady_clock::now();
+    Result<Response> result = Repeat(number, name, method, kind, who, request);
+    if (metrics != nullptr) {
+      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+      metrics->CountEnd(number, result.ok(), took.count());
+    }
+    return result;
+  }
+
+  template <typename Request, typename Response>
+  Result<Response> Repeat(CallNumber number, const char* name, Method<Request, Response> method,
+                          CallKind kind, const Credentials& who, Request& request) {
     const SteadyTime deadline = std::chrono::steady_clock::now() + timeout;
     if constexpr (std::is_same_v<Request, proto::OpenRequest>) {
       if (request.flags() & O_TRUNC) kind = CallKind::kMutation;
@@ -128,6 +197,7 @@ struct MetaClient::Impl {
         maybe_executed |= !SurelyRefused(status);
       }
       if (!backoff.Wait()) return GaveUp(name, status);
+      if (metrics != nullptr) metrics->CountRetry(number);
     }
   }
 
@@ -163,19 +233,21 @@ struct MetaClient::Impl {
   }
 };
 
-MetaClient::MetaClient(const std::string& meta_address, milliseconds timeout, Session& session)
-    : impl_(new Impl{.address = meta_address,
-                     .timeout = timeout,
-                     .session = session,
-                     .stub = proto::Meta::NewStub(MakeChannel(meta_address))}) {}
+MetaClient::MetaClient(const std::string& meta_address, milliseconds timeout, Session& session,
+                       Metrics* metrics)
+    : impl_(new Impl{
+          .address = meta_address,
+          .timeout = timeout,
+          .session = session,
+          .stub = proto::Meta::NewStub(MakeChannel(meta_address)),
+          .metrics = metrics != nullptr ? std::make_unique<CallMetrics>(*metrics) : nullptr}) {}
 
 MetaClient::~MetaClient() = default;
 
-#define X(name, response, kind)                                                           \
-  Result<proto::response> MetaClient::name(const Credentials& who,                        \
-                                           proto::name##Request request) {                \
-    return impl_->Call<proto::name##Request, proto::response>(                            \
-        #name, &proto::Meta::Stub::name, CallKind::kind, who, request);                   \
+#define X(name, response, kind)                                                                    \
+  Result<proto::response> MetaClient::name(const Credentials& who, proto::name##Request request) { \
+    return impl_->Call<proto::name##Request, proto::response>(                                     \
+        CallNumber::k##name, #name, &proto::Meta::Stub::name, CallKind::kind, who, request);       \
   }
 SHEAF_META_CALLS(X)
 #undef X

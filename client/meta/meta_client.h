@@ -6,6 +6,7 @@
 
 #include "client/meta/session.h"
 #include "client/sheaf.h"
+#include "common/metrics.h"
 #include "common/status.h"
 #include "proto/meta.pb.h"
 
@@ -28,7 +29,9 @@ enum class CallKind {
 // Thread-safe. Calls block; `what` names them in errors.
 class MetaClient {
  public:
-  MetaClient(const std::string& meta_address, std::chrono::milliseconds timeout, Session& session);
+  // `metrics` may be null.
+  MetaClient(const std::string& meta_address, std::chrono::milliseconds timeout, Session& session,
+             Metrics* metrics = nullptr);
   ~MetaClient();
 
 #define SHEAF_META_CALLS(X)                          \

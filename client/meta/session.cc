@@ -104,6 +104,8 @@ std::chrono::milliseconds Session::RenewOnce() {
   Status failed;
   if (!lost) {
     auto response = cluster_.RenewSession(request, renew);
+    renewals_.fetch_add(1, std::memory_order_relaxed);
+    if (!response.ok()) renewal_errors_.fetch_add(1, std::memory_order_relaxed);
     if (response.ok()) return Accept(asked_for, *response) ? kSettleWait : renew;
     failed = response.status();
     lost = failed.code() == Code::kNoSession || failed.code() == Code::kFenced;

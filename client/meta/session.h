@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <memory>
@@ -51,6 +52,10 @@ class Session : public WriterIdentity {
   // Opens a new session unless that has been done since `lost` was current.
   Status Replace(Incarnation lost);
 
+  // Renewals of the session, and those that failed. Thread-safe.
+  uint64_t renewals() const { return renewals_.load(std::memory_order_relaxed); }
+  uint64_t renewal_errors() const { return renewal_errors_.load(std::memory_order_relaxed); }
+
   // The last handle on `inode` is gone: its pin, if any, is dropped soon.
   void InodeClosed(InodeId inode);
 
@@ -86,6 +91,8 @@ class Session : public WriterIdentity {
   Guarded<std::monostate> replacing_;  // taken before state_; one replacement at a time
   Guarded<State> state_;
   std::condition_variable changed_;
+  std::atomic<uint64_t> renewals_{0};
+  std::atomic<uint64_t> renewal_errors_{0};
   std::thread renewer_;
 };
 

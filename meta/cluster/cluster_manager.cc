@@ -109,6 +109,16 @@ void ClusterManager::Unwatch(uint64_t id) {
   watchers_.erase(id);
 }
 
+size_t ClusterManager::Watchers() const {
+  std::lock_guard lock(watch_mutex_);
+  return watchers_.size();
+}
+
+size_t ClusterManager::Queued() const {
+  std::lock_guard lock(queue_mutex_);
+  return queue_.size();
+}
+
 void ClusterManager::Loop() {
   for (bool stopping = false; !stopping;) {
     std::deque<Task> tasks;

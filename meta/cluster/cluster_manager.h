@@ -68,6 +68,9 @@ class ClusterManager final : public StorageFence {
   // watchers. Once Unwatch has returned, the watcher does not run and will not.
   uint64_t Watch(Watcher watcher);
   void Unwatch(uint64_t id);
+  size_t Watchers() const;
+  // Registrations and chain creations that wait.
+  size_t Queued() const;
 
  private:
   using Task = std::function<void(bool stopping)>;
@@ -95,13 +98,13 @@ class ClusterManager final : public StorageFence {
   ManagerState state_;  // planned and applied by the manager's thread alone
   MapPtr map_;
 
-  std::mutex queue_mutex_;
+  mutable std::mutex queue_mutex_;
   std::condition_variable queue_changed_;
   std::deque<Task> queue_;
   bool stopping_ = false;
   std::atomic<bool> fence_asked_{true};  // at first: what ended before the start
 
-  std::mutex watch_mutex_;
+  mutable std::mutex watch_mutex_;
   std::map<uint64_t, Watcher> watchers_;
   uint64_t next_watcher_ = 1;
 

@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "common/address.h"
 #include "meta/cluster/placement.h"
 
 namespace sheaf::meta {
@@ -25,6 +26,16 @@ Status CheckAddress(const proto::RegisterNodeRequest& request, const char* field
   return Status::Ok();
 }
 
+// What clients connect to. One that they cannot read would cost them the whole map.
+Status CheckReachable(const proto::RegisterNodeRequest& request, const char* field,
+                      const std::string& value) {
+  const Result<Address> address = Address::Parse(value);
+  if (address.ok() && !address->IsUnix()) return Status::Ok();
+  return BadRegistration(request, std::string(field) + " \"" + value +
+                                      "\" is not host:port; correct the server's listen and "
+                                      "advertise");
+}
+
 Status CheckAddresses(const proto::RegisterNodeRequest& request) {
   const proto::NodeAddresses& addresses = request.addresses();
   RETURN_IF_ERROR(CheckAddress(request, "uuid", request.uuid(), true));
@@ -32,6 +43,7 @@ Status CheckAddresses(const proto::RegisterNodeRequest& request) {
   RETURN_IF_ERROR(CheckAddress(request, "grpc address", addresses.grpc(), false));
   RETURN_IF_ERROR(CheckAddress(request, "metrics address", addresses.metrics(), false));
   RETURN_IF_ERROR(CheckAddress(request, "unix_path", addresses.unix_path(), false));
+  RETURN_IF_ERROR(CheckReachable(request, "framed address", addresses.framed()));
   RETURN_IF_ERROR(CheckAddress(request, "boot_id", addresses.boot_id(), false));
   return CheckAddress(request, "failure_domain", request.failure_domain(), false);
 }
@@ -239,7 +251,8 @@ std::optional<proto::ClusterMap> ManagerState::PlanTransitions(Clock::Instant no
     *row = node.row;
     row->set_state(state);
   }
-  for (const auto& [id, chain] : chains_) {
+  for (const auto& row : chains_) {
+    const ChainEntry& chain = row.second;  // clang 14 captures no structured binding
     proto::Chain next =
         NextChain(chain.row, [&](TargetId target) { return HealthOf(target, chain, now); });
     if (next.version() != chain.row.version()) *change.add_chains() = std::move(next);

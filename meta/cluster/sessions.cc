@@ -278,6 +278,7 @@ void Sessions::ExpireSessions() {
   for (Incarnation session : expired) {
     if (!table_.Lock()->End(session)) continue;
     LogInfo("session {} has expired", session.value());
+    expired_.fetch_add(1, std::memory_order_relaxed);
     std::lock_guard lock(mutex_);
     ends_.emplace(session, End());
   }

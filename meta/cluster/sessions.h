@@ -89,6 +89,8 @@ class Sessions {
   bool MayReclaim(RemovalEpoch epoch, const Removal& removal) const;
   RemovalEpoch AckedByAll() const;
   size_t Count() const;
+  // Ended because nobody renewed them.
+  uint64_t expired() const { return expired_.load(std::memory_order_relaxed); }
 
   // The service's own session. kUnavailable while something of the one before may still take effect
   // on a storage server: until then nothing may be trimmed or reclaimed.
@@ -134,6 +136,7 @@ class Sessions {
   Incarnation service_before_;
   mutable std::atomic<bool> service_ready_{false};
   Guarded<SessionTable> table_;
+  std::atomic<uint64_t> expired_{0};
 
   mutable std::mutex mutex_;  // taken with no other held
   std::condition_variable changed_;

@@ -52,6 +52,9 @@ class Truncations {
 
   // Intents that were pending at the last look.
   uint64_t pending() const { return pending_; }
+  // Truncations that wait for a thread.
+  size_t queued() const { return pool_.Queued(); }
+  uint64_t refused() const { return pool_.refused(); }
 
  private:
   static constexpr size_t kPage = 1024;  // intents looked at a time

@@ -20,7 +20,10 @@ WorkerPool::~WorkerPool() {
 bool WorkerPool::Submit(std::function<void()> work) {
   {
     std::lock_guard lock(mutex_);
-    if (stopping_ || queue_.size() >= max_queue_) return false;
+    if (stopping_ || queue_.size() >= max_queue_) {
+      refused_.fetch_add(1, std::memory_order_relaxed);
+      return false;
+    }
     queue_.push_back(std::move(work));
   }
   changed_.notify_one();

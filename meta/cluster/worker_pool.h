@@ -1,7 +1,9 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <mutex>
@@ -22,6 +24,8 @@ class WorkerPool {
   // False when the queue is full or the pool is stopping: `work` is dropped.
   bool Submit(std::function<void()> work);
   size_t Queued() const;
+  // Work that a full queue turned away.
+  uint64_t refused() const { return refused_.load(std::memory_order_relaxed); }
 
  private:
   void Loop();
@@ -31,6 +35,7 @@ class WorkerPool {
   std::condition_variable changed_;
   std::deque<std::function<void()>> queue_;
   bool stopping_ = false;
+  std::atomic<uint64_t> refused_{0};
   std::vector<std::thread> threads_;
 };
 

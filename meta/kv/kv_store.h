@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -42,6 +43,13 @@ struct KvChange {
   std::optional<std::string_view> value;
 };
 
+// What a store holds where.
+struct KvStats {
+  uint64_t cache_bytes = 0;     // of what was read
+  uint64_t memtable_bytes = 0;  // written and not yet in files
+  uint64_t file_bytes = 0;
+};
+
 // Thread safety: all calls, from any thread. As a ReadView it answers the latest written state,
 // which may change between two calls: take a Snapshot where two reads must agree.
 class KvStore : public ReadView {
@@ -53,6 +61,19 @@ class KvStore : public ReadView {
   // crash once Ok is returned, and so does every earlier batch. After an error the batch is not
   // visible, but a restart may find it applied.
   virtual Status Write(std::span<const KvChange> changes, bool sync) = 0;
+
+  // After a Write has failed no other is done until this answers Ok: the store is as it would be
+  // after a restart. Everything acknowledged is there; the failed batch is, or is not. Snapshots
+  // taken before answer kUnavailable from then on. kNoSpace while there is still no room, and it
+  // may be tried again; other errors last until the process is restarted. The writer's call.
+  virtual Status Recover() = 0;
+
+  // Whether so little space is left that only what frees some should be written. Cheap. The
+  // writer's call.
+  virtual bool SpaceIsShort() = 0;
+
+  // For metrics; a store without files or caches has none.
+  virtual KvStats Stats() const { return {}; }
 };
 
 }  // namespace sheaf::meta

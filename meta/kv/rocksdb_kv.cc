@@ -5,17 +5,27 @@
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
+#include <rocksdb/listener.h>
 #include <rocksdb/options.h>
 #include <rocksdb/slice_transform.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
 
 #include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <future>
+#include <set>
+#include <system_error>
 #include <utility>
 
+#include "common/guarded.h"
+#include "common/log.h"
 #include "common/rocksdb_log.h"
+#include "meta/kv/space_reserve.h"
 
 namespace sheaf::meta {
+
 namespace {
 
 // The table byte and the first u64: the rows of one directory or one inode share it.
@@ -91,53 +101,133 @@ class RocksReader {
   rocksdb::ReadOptions options_;
 };
 
+// One opening of the database, shared by all who use it just now; it is closed when the last of
+// them lets go. A snapshot does not hold it open: one that is left over ends with it. Thread-safe.
+class Database {
+ public:
+  explicit Database(std::unique_ptr<rocksdb::DB> db) : db_(std::move(db)) {}
+  ~Database();
+  Database(const Database&) = delete;
+  Database& operator=(const Database&) = delete;
+
+  rocksdb::DB* db() const { return db_.get(); }
+  const rocksdb::Snapshot* TakeSnapshot();
+  void ReleaseSnapshot(const rocksdb::Snapshot* snapshot);
+  // Ready once the database is closed. To be asked for once.
+  std::future<void> Closed() { return closed_.get_future(); }
+
+ private:
+  std::promise<void> closed_;
+  Guarded<std::set<const rocksdb::Snapshot*>> snapshots_;
+  std::unique_ptr<rocksdb::DB> db_;
+};
+
+Database::~Database() {
+  for (const rocksdb::Snapshot* snapshot : *snapshots_.Lock()) db_->ReleaseSnapshot(snapshot);
+  db_.reset();
+  closed_.set_value();
+}
+
+const rocksdb::Snapshot* Database::TakeSnapshot() {
+  const rocksdb::Snapshot* snapshot = db_->GetSnapshot();
+  snapshots_.Lock()->insert(snapshot);
+  return snapshot;
+}
+
+void Database::ReleaseSnapshot(const rocksdb::Snapshot* snapshot) {
+  snapshots_.Lock()->erase(snapshot);
+  db_->ReleaseSnapshot(snapshot);
+}
+
+// RocksDB's own way out of a full disk is not taken: in version 7.8 it leaves the log's writer in
+// its error, and every write after it fails. The store is opened anew instead (RocksDbKv::Recover),
+// which also ends the log before what may be half a record.
+class NoAutoRecovery final : public rocksdb::EventListener {
+ public:
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status,
+                            bool* auto_recovery) override {
+    *auto_recovery = false;
+  }
+};
+
 class RocksSnapshot final : public ReadView {
  public:
-  explicit RocksSnapshot(rocksdb::DB* db)
-      : db_(db), snapshot_(db->GetSnapshot()), reader_(db, snapshot_) {}
-  ~RocksSnapshot() override { db_->ReleaseSnapshot(snapshot_); }
+  explicit RocksSnapshot(const std::shared_ptr<Database>& database) : database_(database) {
+    if (database != nullptr) snapshot_ = database->TakeSnapshot();
+  }
+  ~RocksSnapshot() override {
+    if (const auto database = database_.lock()) database->ReleaseSnapshot(snapshot_);
+  }
   RocksSnapshot(const RocksSnapshot&) = delete;
   RocksSnapshot& operator=(const RocksSnapshot&) = delete;
 
   Result<std::optional<std::string>> Get(std::string_view key) const override {
-    return reader_.Get(key);
+    const auto database = database_.lock();
+    if (database == nullptr) return Gone();
+    return RocksReader(database->db(), snapshot_).Get(key);
   }
   Result<std::vector<std::optional<std::string>>> MultiGet(
       std::span<const std::string> keys) const override {
-    return reader_.MultiGet(keys);
+    const auto database = database_.lock();
+    if (database == nullptr) return Gone();
+    return RocksReader(database->db(), snapshot_).MultiGet(keys);
   }
   Status Scan(std::string_view begin, std::string_view end, size_t limit,
               const Visitor& visitor) const override {
-    return reader_.Scan(begin, end, limit, visitor);
+    const auto database = database_.lock();
+    if (database == nullptr) return Gone();
+    return RocksReader(database->db(), snapshot_).Scan(begin, end, limit, visitor);
   }
 
  private:
-  rocksdb::DB* db_;
-  const rocksdb::Snapshot* snapshot_;
-  RocksReader reader_;
+  static Status Gone() {
+    return {Code::kUnavailable, "read snapshot: the metadata store was opened anew; ask again"};
+  }
+
+  std::weak_ptr<Database> database_;
+  const rocksdb::Snapshot* snapshot_ = nullptr;
 };
 
 class RocksDbKv final : public KvStore {
  public:
-  explicit RocksDbKv(std::unique_ptr<rocksdb::DB> db)
-      : db_(std::move(db)), reader_(db_.get(), nullptr) {}
+  RocksDbKv(std::string directory, const RocksDbKvOptions& options)
+      : directory_(std::move(directory)),
+        options_(options),
+        reserve_(options.reserve_path, options.reserve_bytes, *options.clock) {}
+
+  Status Open() {
+    reserve_.Fill();
+    Status opened = OpenDatabase();
+    if (opened.code() != Code::kNoSpace || !reserve_.whole()) return opened;
+    reserve_.Release();
+    return OpenDatabase();
+  }
 
   Result<std::optional<std::string>> Get(std::string_view key) const override {
-    return reader_.Get(key);
+    const auto database = Current();
+    if (database == nullptr) return Closed();
+    return RocksReader(database->db(), nullptr).Get(key);
   }
   Result<std::vector<std::optional<std::string>>> MultiGet(
       std::span<const std::string> keys) const override {
-    return reader_.MultiGet(keys);
+    const auto database = Current();
+    if (database == nullptr) return Closed();
+    return RocksReader(database->db(), nullptr).MultiGet(keys);
   }
   Status Scan(std::string_view begin, std::string_view end, size_t limit,
               const Visitor& visitor) const override {
-    return reader_.Scan(begin, end, limit, visitor);
+    const auto database = Current();
+    if (database == nullptr) return Closed();
+    return RocksReader(database->db(), nullptr).Scan(begin, end, limit, visitor);
   }
   std::unique_ptr<ReadView> Snapshot() const override {
-    return std::make_unique<RocksSnapshot>(db_.get());
+    return std::make_unique<RocksSnapshot>(Current());
   }
 
   Status Write(std::span<const KvChange> changes, bool sync) override {
+    if (!failed_.ok()) return failed_;
+    const auto database = Current();
+    if (database == nullptr) return Closed();
     size_t bytes = 0;
     for (const KvChange& change : changes) {
       bytes += change.key.size() + (change.value ? change.value->size() : 0) + kPerChangeBytes;
@@ -151,14 +241,99 @@ class RocksDbKv final : public KvStore {
     }
     rocksdb::WriteOptions options;
     options.sync = sync;
-    return FromRocks(db_->Write(options, &batch), "write batch");
+    failed_ = FromRocks(database->db()->Write(options, &batch), "write batch");
+    return failed_;
+  }
+
+  Status Recover() override {
+    if (failed_.ok()) return Status::Ok();
+    if (failed_.code() != Code::kNoSpace) {
+      return failed_.With("metadata store " + directory_ +
+                          ": nothing more is written; repair the disk and restart the service");
+    }
+    RETURN_IF_ERROR(MakeRoom());
+    RETURN_IF_ERROR(Close());
+    const Status opened = OpenDatabase();
+    if (opened.ok()) {
+      failed_ = Status::Ok();
+      return opened;
+    }
+    // Reads go on meanwhile.
+    if (const Status readable = OpenDatabase(/*read_only=*/true); !readable.ok()) {
+      LogError("{}", readable.ToString());
+    }
+    return {Code::kNoSpace, opened.message()};
+  }
+
+  bool SpaceIsShort() override { return !reserve_.Fill(); }
+
+  KvStats Stats() const override {
+    return {.cache_bytes = Property(rocksdb::DB::Properties::kBlockCacheUsage),
+            .memtable_bytes = Property(rocksdb::DB::Properties::kCurSizeAllMemTables),
+            .file_bytes = Property(rocksdb::DB::Properties::kTotalSstFilesSize)};
   }
 
  private:
   static constexpr size_t kPerChangeBytes = 12;  // the batch's own, about
+  // What opening takes beside the contents of the logs: manifest, options, a new log.
+  static constexpr uint64_t kOpenBytes = 1 << 20;
+  static constexpr std::chrono::seconds kCloseWait{10};
 
-  std::unique_ptr<rocksdb::DB> db_;
-  RocksReader reader_;
+  std::shared_ptr<Database> Current() const { return *current_.Lock(); }
+  Status Closed() const {
+    return {Code::kUnavailable, "metadata store " + directory_ + ": not open just now"};
+  }
+
+  Status OpenDatabase(bool read_only = false);
+
+  // Opening writes the logs' contents to tables: not tried unless they fit.
+  Status MakeRoom() {
+    const uint64_t needed = LogBytes() + kOpenBytes;
+    if (FreeBytes(directory_) < needed && reserve_.whole()) reserve_.Release();
+    const uint64_t free = FreeBytes(directory_);
+    if (free >= needed) return Status::Ok();
+    return {Code::kNoSpace, "metadata store " + directory_ + ": the disk is full; free at least " +
+                                std::to_string((needed - free) >> 10) + " KiB more"};
+  }
+
+  uint64_t LogBytes() const {
+    uint64_t bytes = 0;
+    std::error_code error;
+    for (std::filesystem::directory_iterator it(directory_, error), end; !error && it != end;
+         it.increment(error)) {
+      std::error_code gone;
+      const uint64_t size = it->path().extension() == ".log" ? it->file_size(gone) : 0;
+      if (!gone) bytes += size;
+    }
+    return bytes;
+  }
+
+  // Waits for reads under way; what they hold is closed with the last of them.
+  Status Close() {
+    std::shared_ptr<Database> last;
+    last.swap(*current_.Lock());
+    if (last != nullptr) closing_ = last->Closed();
+    last.reset();
+    if (closing_.valid() && closing_.wait_for(kCloseWait) != std::future_status::ready) {
+      return {Code::kBusy, "metadata store " + directory_ + ": reads under way hold it open"};
+    }
+    closing_ = {};
+    return Status::Ok();
+  }
+
+  uint64_t Property(const std::string& name) const {
+    uint64_t value = 0;
+    if (const auto database = Current()) database->db()->GetIntProperty(name, &value);
+    return value;
+  }
+
+  const std::string directory_;
+  const RocksDbKvOptions options_;
+  Guarded<std::shared_ptr<Database>> current_;  // null while it is opened anew
+  // The writer's own.
+  SpaceReserve reserve_;
+  Status failed_;  // of the last write; from then on nothing is written until Recover
+  std::future<void> closing_;
 };
 
 rocksdb::BlockBasedTableOptions TableOptions(size_t cache_bytes) {
@@ -187,6 +362,8 @@ rocksdb::Options MakeOptions(const RocksDbKvOptions& wanted) {
   options.env = wanted.env != nullptr ? wanted.env : rocksdb::Env::Default();
   options.create_if_missing = true;
   options.paranoid_checks = true;
+  options.listeners.push_back(std::make_shared<NoAutoRecovery>());
+  options.max_bgerror_resume_count = 0;
   options.write_buffer_size = wanted.write_buffer_bytes;
   options.max_open_files = wanted.max_open_files;
   options.max_background_jobs = 2;
@@ -211,14 +388,80 @@ rocksdb::Options MakeOptions(const RocksDbKvOptions& wanted) {
   return options;
 }
 
+// Two buffers' logs and the tables made of them fit into the reserve.
+rocksdb::Options OptionsWithin(const RocksDbKvOptions& wanted, uint64_t reserve_bytes) {
+  constexpr uint64_t kShare = 4;
+  constexpr uint64_t kSmallest = 256 << 10;
+  rocksdb::Options options = MakeOptions(wanted);
+  if (reserve_bytes > 0) {
+    options.write_buffer_size =
+        std::clamp<uint64_t>(reserve_bytes / kShare, kSmallest,
+                             std::max<uint64_t>(wanted.write_buffer_bytes, kSmallest));
+  }
+  return options;
+}
+
+Status RocksDbKv::OpenDatabase(bool read_only) {
+  const rocksdb::Options options = OptionsWithin(options_, reserve_.bytes());
+  rocksdb::DB* db = nullptr;
+  const rocksdb::Status status = read_only ? rocksdb::DB::OpenForReadOnly(options, directory_, &db)
+                                           : rocksdb::DB::Open(options, directory_, &db);
+  RETURN_IF_ERROR(FromRocks(status, "open metadata database " + directory_));
+  *current_.Lock() = std::make_shared<Database>(std::unique_ptr<rocksdb::DB>(db));
+  return Status::Ok();
+}
+
 }  // namespace
 
 Result<std::unique_ptr<KvStore>> OpenRocksDbKv(const std::string& directory,
                                                const RocksDbKvOptions& options) {
-  rocksdb::DB* db = nullptr;
-  const rocksdb::Status status = rocksdb::DB::Open(MakeOptions(options), directory, &db);
-  RETURN_IF_ERROR(FromRocks(status, "open metadata database " + directory));
-  return std::unique_ptr<KvStore>(std::make_unique<RocksDbKv>(std::unique_ptr<rocksdb::DB>(db)));
+  auto store = std::make_unique<RocksDbKv>(directory, options);
+  RETURN_IF_ERROR(store->Open());
+  return std::unique_ptr<KvStore>(std::move(store));
+}
+
+namespace {
+
+// Owns what it reads.
+class RocksReadOnly final : public ReadView {
+ public:
+  explicit RocksReadOnly(std::unique_ptr<rocksdb::DB> db)
+      : db_(std::move(db)), reader_(db_.get(), nullptr) {}
+
+  Result<std::optional<std::string>> Get(std::string_view key) const override {
+    return reader_.Get(key);
+  }
+  Result<std::vector<std::optional<std::string>>> MultiGet(
+      std::span<const std::string> keys) const override {
+    return reader_.MultiGet(keys);
+  }
+  Status Scan(std::string_view begin, std::string_view end, size_t limit,
+              const Visitor& visitor) const override {
+    return reader_.Scan(begin, end, limit, visitor);
+  }
+
+ private:
+  const std::unique_ptr<rocksdb::DB> db_;
+  RocksReader reader_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ReadView>> OpenRocksDbReadOnly(const std::string& directory) {
+  constexpr int kTries = 5;
+  rocksdb::Options options = MakeOptions({.block_cache_bytes = 32 << 20});
+  options.create_if_missing = false;
+  options.max_open_files = -1;  // all now: a file that is removed later stays readable
+  rocksdb::Status status;
+  for (int attempt = 0; attempt < kTries; ++attempt) {
+    rocksdb::DB* db = nullptr;
+    status = rocksdb::DB::OpenForReadOnly(options, directory, &db);
+    if (status.ok()) {
+      return std::unique_ptr<ReadView>(
+          std::make_unique<RocksReadOnly>(std::unique_ptr<rocksdb::DB>(db)));
+    }
+  }
+  return FromRocks(status, "open metadata database " + directory + " for reading");
 }
 
 }  // namespace sheaf::meta

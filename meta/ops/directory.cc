@@ -117,6 +117,7 @@ Result<Inode> BeginCreation(OpContext& ctx, const proto::Context& context, const
   ASSIGN_OR_RETURN(const auto existing, FindEntry(ctx, parent_id, name));
   if (existing) return EntryError(Code::kExists, operation, parent_id, name, "exists");
   RETURN_IF_ERROR(CheckMayChangeEntries(context.caller(), parent));
+  RETURN_IF_ERROR(ctx.CheckSpace(operation));
   return parent;
 }
 

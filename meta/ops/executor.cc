@@ -31,8 +31,12 @@ struct Answer {
   Result<std::string> result;
 };
 
-// An answer that a retry must get again, rather than be executed again.
+constexpr std::chrono::milliseconds kBetweenRecoveries{250};  // of a store that failed
+
+// An answer that a retry must get again, rather than be executed again. A refusal for want of space
+// did nothing, and storing it would take some.
 bool IsFinal(const Result<std::string>& result) {
+  if (result.status().code() == Code::kNoSpace) return false;
   return result.ok() || result.status().retry() == Retry::kNever;
 }
 
@@ -68,6 +72,9 @@ struct Executor::Impl {
   Result<std::string> ExecuteOnce(OpContext& ctx, const Operation& operation);
   Result<std::string> Call(OpContext& ctx, const Operation& operation);
   void Commit();
+  Status CommitBatch();
+  Status Reopen();
+  Status ReloadState();
   void Publish();
   void RefuseWaiting();
   bool GroupIsFull() const {
@@ -87,12 +94,18 @@ struct Executor::Impl {
   ResultLog results;
   std::vector<Answer> answers;  // of the open group, in order of execution
   int64_t last_now_ns = 0;
+  Status store_failed;                // since a commit failed and until the store is recovered
+  Code refused_recovery = Code::kOk;  // by the last try
+  Clock::Instant next_recovery{};
+  bool space_short = false;
 
   std::atomic<uint64_t> operations{0};
   std::atomic<uint64_t> groups{0};
   std::atomic<uint64_t> retries{0};
   std::atomic<uint64_t> refused{0};
   std::atomic<uint64_t> commit_failures{0};
+  std::atomic<uint64_t> recoveries{0};
+  std::atomic<bool> shows_space_short{false};
 
   std::thread thread;  // last: everything it uses is there before it starts
 };
@@ -146,6 +159,11 @@ bool Executor::Impl::TakeSome(std::vector<Request>& taken, bool wait) {
 }
 
 void Executor::Impl::RunGroup(std::vector<Request>& taken) {
+  if (const Status usable = Reopen(); !usable.ok()) {
+    for (Request& request : taken) request.done(usable.With("commit"));
+    return;
+  }
+  shows_space_short = space_short = store.SpaceIsShort();
   const Clock::Instant deadline = options.clock->Now() + options.max_group_time;
   do {
     for (Request& request : taken) {
@@ -158,7 +176,7 @@ void Executor::Impl::RunGroup(std::vector<Request>& taken) {
 
 void Executor::Impl::Execute(Request& request) {
   last_now_ns = std::max(last_now_ns, options.clock->WallNanos());
-  OpContext ctx(store, overlay, last_now_ns, request.id);
+  OpContext ctx(store, overlay, last_now_ns, request.id, space_short);
   answers.push_back({std::move(request.done), ExecuteOnce(ctx, request.operation)});
   operations.fetch_add(1, std::memory_order_relaxed);
 }
@@ -185,29 +203,81 @@ Result<std::string> Executor::Impl::Call(OpContext& ctx, const Operation& operat
 }
 
 // Durability: the synced write comes first, then the view that readers take, then the answers.
+//
+// When the store is well again at once (a full disk, with space held back), the group may be there
+// or not: its callers send the same requests again and stored results tell which. Otherwise they
+// get the error.
 void Executor::Impl::Commit() {
-  Status written;
-  if (!overlay.empty()) {
-    const std::string state_key = ExecutorStateKey();
-    const std::string state_value = EncodeExecutorState({state.term, state.index + 1});
-    std::vector<KvChange> batch = overlay.AsBatch();
-    batch.push_back({state_key, state_value});
-    written = store.Write(batch, /*sync=*/true);
-    if (written.ok()) {
-      ++state.index;
-      groups.fetch_add(1, std::memory_order_relaxed);
-      Publish();
-    } else {
-      LogError("commit metadata batch {}: {}", state.index + 1, written.ToString());
-      commit_failures.fetch_add(1, std::memory_order_relaxed);
-      results.Forget();
-    }
-    overlay.Clear();
+  Status written = CommitBatch();
+  if (!written.ok() && Reopen().ok()) {
+    written = {Code::kUnavailable, written.message() + "; the store has recovered, send it again"};
   }
   for (Answer& answer : answers) {
     answer.done(written.ok() ? std::move(answer.result) : written.With("commit"));
   }
   answers.clear();
+}
+
+Status Executor::Impl::CommitBatch() {
+  if (overlay.empty()) return Status::Ok();
+  const std::string state_key = ExecutorStateKey();
+  const std::string state_value = EncodeExecutorState({state.term, state.index + 1});
+  std::vector<KvChange> batch = overlay.AsBatch();
+  batch.push_back({state_key, state_value});
+  const auto begin = std::chrono::steady_clock::now();
+  Status written = store.Write(batch, /*sync=*/true);
+  if (options.commit_seconds != nullptr) {
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    options.commit_seconds->Observe(took.count());
+  }
+  if (written.ok()) {
+    ++state.index;
+    groups.fetch_add(1, std::memory_order_relaxed);
+    Publish();
+  } else {
+    LogError("commit metadata batch {}: {}", state.index + 1, written.ToString());
+    commit_failures.fetch_add(1, std::memory_order_relaxed);
+    results.Forget();
+    store_failed = written;
+    next_recovery = options.clock->Now();
+  }
+  overlay.Clear();
+  return written;
+}
+
+// Makes the store usable after a failed commit. Before anything runs on it again: what an operation
+// reads must not change when the failed batch turns up.
+Status Executor::Impl::Reopen() {
+  if (store_failed.ok()) return Status::Ok();
+  const Clock::Instant now = options.clock->Now();
+  if (now < next_recovery) return store_failed;
+  Status recovered = store.Recover();
+  if (recovered.ok()) recovered = ReloadState();
+  Publish();  // whatever it is: the views from before are gone
+  next_recovery = now + kBetweenRecoveries;
+  if (!recovered.ok() && recovered.code() != refused_recovery) {
+    LogError("the metadata store takes no changes: {}", recovered.ToString());
+  }
+  refused_recovery = recovered.code();
+  store_failed = recovered;
+  if (!recovered.ok()) return recovered;
+  recoveries.fetch_add(1, std::memory_order_relaxed);
+  LogWarn("the metadata store takes changes again, after batch {}", state.index);
+  return recovered;
+}
+
+// The failed batch may have survived; every batch before it must have.
+Status Executor::Impl::ReloadState() {
+  ASSIGN_OR_RETURN(const auto row, store.Get(ExecutorStateKey()));
+  if (!row) return Status(Code::kCorrupt, "recover metadata store: its state is missing");
+  ASSIGN_OR_RETURN(const ExecutorState found, DecodeExecutorState(*row));
+  if (found.term == state.term && (found.index == state.index || found.index == state.index + 1)) {
+    state = found;
+    return Status::Ok();
+  }
+  return {Code::kCorrupt, "recover metadata store: batch " + std::to_string(state.index) +
+                              " was acknowledged, but its last is batch " +
+                              std::to_string(found.index) + "; restore it from a backup"};
 }
 
 void Executor::Impl::Publish() {
@@ -258,6 +328,8 @@ ExecutorStats Executor::Stats() const {
           .retries = impl_->retries,
           .refused = impl_->refused,
           .commit_failures = impl_->commit_failures,
+          .recoveries = impl_->recoveries,
+          .space_short = impl_->shows_space_short,
           .queued = impl_->queue.Lock()->waiting.size()};
 }
 

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "common/clock.h"
+#include "common/metrics.h"
 #include "common/status.h"
 #include "meta/kv/kv_store.h"
 #include "meta/ops/op_context.h"
@@ -29,7 +30,11 @@
 //     stored in the batch of its changes and answers any retry. Results below the session's lowest
 //     outstanding sequence are dropped, and requests below it are refused with kNoSession, as are
 //     those of an unknown incarnation. Errors that invite a retry (retry class other than kNever)
-//     are not final: nothing of them is stored.
+//     are not final, nor is kNoSpace: nothing of them is stored.
+//  5. After a failed commit nothing is executed before the store has recovered: a retry then finds
+//     its stored result if the failed batch survived, and is executed if not. While space is short,
+//     operations that add rows are refused with kNoSpace (OpContext::CheckSpace); what frees
+//     space, and what keeps clients and servers going, is not.
 //
 // Thread safety: all calls, from any thread.
 
@@ -47,6 +52,7 @@ struct ExecutorOptions {
   std::chrono::microseconds max_group_time{2000};
   uint64_t term = 1;  // who leads; fences another writer's batches
   const Clock* clock = &Clock::System();
+  Metrics::Histogram* commit_seconds = nullptr;  // of synced writes; may be null
   // Of the root directory of a new store: the user who runs the service owns it.
   uint32_t root_uid = geteuid();
   uint32_t root_gid = getegid();
@@ -59,6 +65,8 @@ struct ExecutorStats {
   uint64_t retries = 0;     // answered from a stored result
   uint64_t refused = 0;     // kBusy, the queue being full
   uint64_t commit_failures = 0;
+  uint64_t recoveries = 0;  // of the store after a failed commit
+  bool space_short = false;
   uint64_t queued = 0;  // waiting now
 };
 

@@ -78,4 +78,10 @@ Result<uint64_t> OpContext::Allocate(Sequence which, uint64_t count) {
   return next;
 }
 
+Status OpContext::CheckSpace(const char* operation) const {
+  if (!space_short_) return Status::Ok();
+  return {Code::kNoSpace, std::string(operation) +
+                              ": the metadata service's disk is full; remove files or free space"};
+}
+
 }  // namespace sheaf::meta

@@ -29,8 +29,12 @@ class OpContext final : public ReadView {
  public:
   // `base` and `overlay` outlive the context. `request` is absent for the service's own work.
   OpContext(const ReadView& base, Overlay& overlay, int64_t now_ns,
-            std::optional<RequestId> request)
-      : base_(base), overlay_(overlay), now_ns_(now_ns), request_(request) {}
+            std::optional<RequestId> request, bool space_short = false)
+      : base_(base),
+        overlay_(overlay),
+        now_ns_(now_ns),
+        request_(request),
+        space_short_(space_short) {}
 
   Result<std::optional<std::string>> Get(std::string_view key) const override;
   Result<std::vector<std::optional<std::string>>> MultiGet(
@@ -47,6 +51,9 @@ class OpContext final : public ReadView {
   // number ever is 1, but for inodes 2: the root is 1.
   Result<uint64_t> Allocate(Sequence which, uint64_t count = 1);
 
+  // kNoSpace while the store's disk is nearly full: for operations that add rows, before they do.
+  Status CheckSpace(const char* operation) const;
+
   // The executor's wall clock, nanoseconds since 1970 UTC; never falls from one operation to the
   // next.
   int64_t now_ns() const { return now_ns_; }
@@ -57,6 +64,7 @@ class OpContext final : public ReadView {
   Overlay& overlay_;
   int64_t now_ns_;
   std::optional<RequestId> request_;
+  bool space_short_;
 };
 
 }  // namespace sheaf::meta

@@ -49,6 +49,7 @@ Result<proto::SetXattrResponse> SetXattr(OpContext& ctx, const proto::SetXattrRe
     return Status(Code::kExists, "setxattr " + request.name() + ": set already");
   }
   if (!existing && request.flags() == XATTR_REPLACE) return NoSuchXattr(inode, request.name());
+  RETURN_IF_ERROR(ctx.CheckSpace("setxattr"));
   if (!existing) RETURN_IF_ERROR(CheckListFits(ctx, inode.id, request.name()));
   ctx.Put(std::move(key), request.value());
   TouchChange(ctx, inode);

@@ -5,8 +5,10 @@
 #include <utility>
 
 #include "common/log.h"
+#include "common/process_metrics.h"
 #include "common/rpc.h"
 #include "common/transport/connection.h"
+#include "meta/check/check_runs.h"
 #include "meta/cluster/chunk_trimmer.h"
 #include "meta/cluster/cluster_manager.h"
 #include "meta/cluster/cluster_store.h"
@@ -17,10 +19,19 @@
 #include "meta/cluster/worker_pool.h"
 #include "meta/kv/rocksdb_kv.h"
 #include "meta/ops/executor.h"
+#include "meta/service/admin_service.h"
 #include "meta/service/cluster_service.h"
 #include "meta/service/meta_service.h"
 
 namespace sheaf::meta {
+namespace {
+
+bool Serves(const proto::Chain& chain) {
+  return std::any_of(chain.members().begin(), chain.members().end(),
+                     [](const auto& member) { return member.state() == proto::SERVING; });
+}
+
+}  // namespace
 
 // In the order things are made, and so torn down from the last to the first: background work
 // before the executor, the executor before the store. Calls and metrics reach into everything:
@@ -39,6 +50,8 @@ struct MetaServer::Parts {
   std::unique_ptr<Reclaimer> reclaimer;
   std::unique_ptr<Truncations> truncations;
   std::unique_ptr<WorkerPool> readers;
+  std::unique_ptr<CheckRuns> checks;
+  std::unique_ptr<AdminService> admin_service;
   std::unique_ptr<MetaService> meta_service;
   std::unique_ptr<ClusterService> cluster_service;
   std::unique_ptr<RpcServer> server;
@@ -48,15 +61,22 @@ struct MetaServer::Parts {
   void StartBackground(const MetaServerOptions& options, const Clock& clock);
   Status StartServices(const MetaServerOptions& options);
   void AddMetrics();
+  void AddClusterMetrics();
 };
 
 Status MetaServer::Parts::OpenStore(const MetaServerOptions& options, const Clock& clock) {
   ASSIGN_OR_RETURN(StateDir dir,
                    StateDir::Open(options.data_dir, "meta", kStateFormat, /*create=*/true));
   state_dir = std::make_unique<StateDir>(std::move(dir));
-  ASSIGN_OR_RETURN(store, OpenRocksDbKv(options.data_dir + "/db", RocksDbKvOptions()));
+  RocksDbKvOptions store_options;
+  store_options.reserve_path = options.data_dir + "/reserve";
+  store_options.reserve_bytes = options.reserve_bytes;
+  store_options.clock = &clock;
+  ASSIGN_OR_RETURN(store, OpenRocksDbKv(options.data_dir + "/db", store_options));
   ExecutorOptions executor_options;
   executor_options.clock = &clock;
+  executor_options.commit_seconds = &metrics->AddLatency(
+      "sheaf_meta_commit_seconds", "One synced write of a group of mutations to the store");
   ASSIGN_OR_RETURN(executor, Executor::Open(*store, executor_options));
   return Status::Ok();
 }
@@ -92,6 +112,7 @@ void MetaServer::Parts::StartBackground(const MetaServerOptions& options, const 
       reclaimer_options);
   truncations = std::make_unique<Truncations>(*executor, *trimmer, TruncationOptions());
   readers = std::make_unique<WorkerPool>(options.reader_threads, options.max_waiting_reads);
+  checks = std::make_unique<CheckRuns>(*executor, clock, CheckRuns::Options());
 }
 
 Status MetaServer::Parts::StartServices(const MetaServerOptions& options) {
@@ -105,11 +126,13 @@ Status MetaServer::Parts::StartServices(const MetaServerOptions& options) {
       MetaService::Parts{*executor, *readers, *truncations, space, *metrics});
   cluster_service = std::make_unique<ClusterService>(
       ClusterService::Parts{*manager, *sessions, *executor, *readers, *metrics});
+  admin_service = std::make_unique<AdminService>(*checks, *metrics);
   AddMetrics();
   if (!options.metrics.empty()) RETURN_IF_ERROR(metrics->Serve(options.metrics));
   ASSIGN_OR_RETURN(server,
                    RpcServer::Start({.listen = options.listen,
-                                     .services = {meta_service.get(), cluster_service.get()}}));
+                                     .services = {meta_service.get(), cluster_service.get(),
+                                                  admin_service.get()}}));
   cluster_service->SetAddress(server->address());
   return Status::Ok();
 }
@@ -118,28 +141,39 @@ void MetaServer::Parts::AddMetrics() {
   auto add = [this](const char* name, const char* help, std::function<double()> value) {
     metrics->AddCallback(name, help, {}, std::move(value));
   };
+  AddProcessMetrics(*metrics);
   add("sheaf_meta_executor_queue_length", "Mutations waiting for the executor",
       [this] { return static_cast<double>(executor->Stats().queued); });
-  add("sheaf_meta_executor_operations", "Mutations executed since the start",
+  add("sheaf_meta_executor_operations_total", "Mutations executed",
       [this] { return static_cast<double>(executor->Stats().operations); });
-  add("sheaf_meta_executor_groups", "Groups committed since the start",
+  add("sheaf_meta_executor_groups_total", "Groups of mutations committed",
       [this] { return static_cast<double>(executor->Stats().groups); });
-  add("sheaf_meta_executor_retries", "Mutations answered from a stored result since the start",
+  add("sheaf_meta_executor_retries_total", "Mutations answered from a stored result",
       [this] { return static_cast<double>(executor->Stats().retries); });
-  add("sheaf_meta_executor_refused", "Mutations refused because the queue was full",
+  add("sheaf_meta_executor_refused_total", "Mutations refused because the queue was full",
       [this] { return static_cast<double>(executor->Stats().refused); });
-  add("sheaf_meta_executor_commit_failures", "Groups that the store refused",
+  add("sheaf_meta_commit_errors_total", "Groups that the store refused",
       [this] { return static_cast<double>(executor->Stats().commit_failures); });
-  add("sheaf_meta_reads_waiting", "Reads waiting for a thread",
+  add("sheaf_meta_store_recoveries_total", "Times the store was opened anew after its disk was full",
+      [this] { return static_cast<double>(executor->Stats().recoveries); });
+  add("sheaf_meta_space_short", "1 while the disk is full and only removals are taken",
+      [this] { return executor->Stats().space_short ? 1.0 : 0.0; });
+  add("sheaf_meta_read_queue_length", "Reads waiting for a thread",
       [this] { return static_cast<double>(readers->Queued()); });
+  add("sheaf_meta_reads_refused_total", "Reads refused because the queue was full",
+      [this] { return static_cast<double>(readers->refused()); });
   add("sheaf_meta_removal_backlog", "Entries of the removal queue at the last walk",
       [this] { return static_cast<double>(reclaimer->backlog()); });
-  add("sheaf_meta_removals_reclaimed", "Removals whose chunks and rows are gone, since the start",
+  add("sheaf_meta_removals_reclaimed_total", "Removals whose chunks and rows are gone",
       [this] { return static_cast<double>(reclaimer->reclaimed()); });
-  add("sheaf_meta_removal_failures", "Attempts to reclaim that failed, since the start",
+  add("sheaf_meta_removal_errors_total", "Attempts to reclaim that failed",
       [this] { return static_cast<double>(reclaimer->failures()); });
   add("sheaf_meta_truncates_pending", "Files whose cut tail is not trimmed yet",
       [this] { return static_cast<double>(truncations->pending()); });
+  add("sheaf_meta_truncate_queue_length", "Truncations waiting for a thread",
+      [this] { return static_cast<double>(truncations->queued()); });
+  add("sheaf_meta_truncates_refused_total", "Truncations refused because the queue was full",
+      [this] { return static_cast<double>(truncations->refused()); });
   add("sheaf_meta_sessions", "Live client sessions",
       [this] { return static_cast<double>(sessions->Count()); });
   add("sheaf_meta_sessions_ending", "Sessions that are over and not forgotten yet",
@@ -147,8 +181,50 @@ void MetaServer::Parts::AddMetrics() {
   add("sheaf_meta_sessions_unsettled",
       "Sessions that are over with files whose length could not be settled yet",
       [this] { return static_cast<double>(sessions->Unsettled()); });
-  add("sheaf_meta_map_version", "Version of the cluster map",
-      [this] { return static_cast<double>(manager->Map()->version()); });
+  add("sheaf_meta_sessions_expired_total", "Client sessions that ended without a word",
+      [this] { return static_cast<double>(sessions->expired()); });
+  add("sheaf_meta_store_cache_bytes", "Block cache of the metadata store in use",
+      [this] { return static_cast<double>(store->Stats().cache_bytes); });
+  add("sheaf_meta_store_memtable_bytes", "Written to the metadata store and not in its files yet",
+      [this] { return static_cast<double>(store->Stats().memtable_bytes); });
+  add("sheaf_meta_store_file_bytes", "Files of the metadata store",
+      [this] { return static_cast<double>(store->Stats().file_bytes); });
+  AddClusterMetrics();
+}
+
+// What the cluster map says. It is immutable: a scrape looks at it without holding anything up.
+void MetaServer::Parts::AddClusterMetrics() {
+  metrics->AddCallback("sheaf_meta_map_version", "Version of the cluster map", {},
+                       [this] { return static_cast<double>(manager->Map()->version()); });
+  metrics->AddCallback("sheaf_meta_map_watchers", "Storage servers that follow the cluster map", {},
+                       [this] { return static_cast<double>(manager->Watchers()); });
+  metrics->AddCallback("sheaf_meta_manager_queue_length",
+                       "Registrations and chain creations waiting for the manager", {},
+                       [this] { return static_cast<double>(manager->Queued()); });
+  metrics->AddCallback("sheaf_meta_raw_used_bytes", "Used on all targets", {},
+                       [this] { return static_cast<double>(manager->TotalSpace().used_bytes); });
+  metrics->AddCallback("sheaf_meta_raw_total_bytes", "Size of all targets", {},
+                       [this] { return static_cast<double>(manager->TotalSpace().total_bytes); });
+  for (const auto& [state, name] : {std::pair(proto::NODE_UP, "up"),
+                                    {proto::NODE_DOWN, "down"},
+                                    {proto::NODE_DRAINING, "draining"}}) {
+    metrics->AddCallback("sheaf_meta_nodes", "Storage servers in this state", {{"state", name}},
+                         [this, state = state] {
+                           const auto map = manager->Map();
+                           return static_cast<double>(std::count_if(
+                               map->nodes().begin(), map->nodes().end(),
+                               [&](const proto::Node& node) { return node.state() == state; }));
+                         });
+  }
+  for (const bool serves : {true, false}) {
+    metrics->AddCallback("sheaf_meta_chains", "Chains that serve, and those that cannot",
+                         {{"state", serves ? "serving" : "down"}}, [this, serves] {
+                           const auto map = manager->Map();
+                           return static_cast<double>(std::count_if(
+                               map->chains().begin(), map->chains().end(),
+                               [&](const proto::Chain& chain) { return Serves(chain) == serves; }));
+                         });
+  }
 }
 
 Result<std::unique_ptr<MetaServer>> MetaServer::Start(const MetaServerOptions& options,
@@ -169,8 +245,8 @@ MetaServer::MetaServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) 
 
 MetaServer::~MetaServer() {
   if (parts_->cluster_service != nullptr) parts_->cluster_service->EndWatches();
-  parts_->server.reset();   // every call is answered: nobody counts any more
-  parts_->metrics.reset();  // nobody asks any more
+  parts_->server.reset();          // every call is answered
+  parts_->metrics->StopServing();  // nobody asks any more; the parts count to their end
 }
 
 const std::string& MetaServer::address() const { return parts_->server->address(); }

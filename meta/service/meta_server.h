@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -15,6 +16,8 @@ struct MetaServerOptions {
   std::string data_dir;
   std::string listen = "127.0.0.1:7700";
   std::string metrics = "127.0.0.1:7701";  // empty: none
+  // Disk space held back so that removals work on a full disk; see SpaceReserve. 0: none.
+  uint64_t reserve_bytes = 128 << 20;
   std::chrono::milliseconds heartbeat{500};
   std::chrono::milliseconds lease{2000};
   std::chrono::milliseconds session_renew{5000};

@@ -28,6 +28,8 @@ class DiskContext::Transfer : public Op {
     left_ = bytes;
     write_ = write;
     done_ = std::move(done);
+    began_ = std::chrono::steady_clock::now();
+    size_ = bytes.size();
     ++context_.transfers_in_flight_;
     Go();
   }
@@ -65,6 +67,10 @@ class DiskContext::Transfer : public Op {
     done_ = nullptr;
     open_.reset();
     --context_.transfers_in_flight_;
+    if (context_.metrics_ != nullptr) {
+      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began_;
+      context_.metrics_->Count(write_, status.ok(), size_, took.count());
+    }
     std::unique_ptr<Transfer> self(this);
     if (context_.idle_.size() < kIdleTransfers) context_.idle_.push_back(std::move(self));
     done(std::move(status));
@@ -77,6 +83,8 @@ class DiskContext::Transfer : public Op {
   BufferRef buffer_;
   std::span<uint8_t> left_;
   bool write_ = false;
+  size_t size_ = 0;  // of the whole
+  std::chrono::steady_clock::time_point began_;
   IoDone done_;
 };
 
@@ -107,6 +115,7 @@ Result<std::unique_ptr<DiskContext>> DiskContext::Create(const Options& options)
   ASSIGN_OR_RETURN(context->pool_, BufferPool::Create(options.buffer_bytes));
   ASSIGN_OR_RETURN(context->ring_, Uring::Create(options.ring));
   context->files_ = options.files;
+  context->metrics_ = options.metrics;
   context->wake_fd_.Reset(::eventfd(0, EFD_CLOEXEC));
   if (!context->wake_fd_.IsOpen()) return Status::FromErrno(errno, "create eventfd");
   context->registered_bytes_ = context->ring_->RegisterMemory(context->pool_->region());

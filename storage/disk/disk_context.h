@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -9,6 +10,7 @@
 
 #include "common/fd.h"
 #include "storage/disk/buffer_pool.h"
+#include "storage/disk/disk_metrics.h"
 #include "storage/disk/file_table.h"
 #include "storage/disk/io_context.h"
 #include "storage/disk/uring.h"
@@ -26,6 +28,7 @@ class DiskContext : public IoContext {
     uint64_t buffer_bytes = uint64_t{128} << 20;
     Uring::Options ring;
     std::shared_ptr<FileTable> files;
+    DiskMetrics* metrics = nullptr;  // may be null
   };
   static Result<std::unique_ptr<DiskContext>> Create(const Options& options);
   ~DiskContext() override;
@@ -54,7 +57,10 @@ class DiskContext : public IoContext {
   Uring& ring() { return *ring_; }
   BufferPool& pool() { return *pool_; }
   size_t registered_bytes() const { return registered_bytes_; }
-  uint32_t transfers_in_flight() const { return transfers_in_flight_; }
+  // Thread-safe.
+  uint32_t transfers_in_flight() const {
+    return transfers_in_flight_.load(std::memory_order_relaxed);
+  }
 
  private:
   class Transfer;
@@ -79,7 +85,8 @@ class DiskContext : public IoContext {
   UniqueFd wake_fd_;
   std::unique_ptr<WakeOp> wake_op_;
   std::vector<std::unique_ptr<Transfer>> idle_;  // used again; at most kIdleTransfers
-  uint32_t transfers_in_flight_ = 0;
+  std::atomic<uint32_t> transfers_in_flight_{0};
+  DiskMetrics* metrics_ = nullptr;
 
   std::mutex mutex_;
   std::vector<std::function<void()>> posted_;  // under mutex_

@@ -55,8 +55,8 @@ rocksdb::Options IndexOptions(rocksdb::Env* env) {
 }
 
 Status Disagrees(const Engine::ChunkKey& key, const std::string& cause) {
-  return Status(Code::kCorrupt, "load chunk " + ToString(key.chain) + "/" + ToString(key.chunk) +
-                                    ": " + cause);
+  return Status(Code::kCorrupt,
+                "load chunk " + ToString(key.chain) + "/" + ToString(key.chunk) + ": " + cause);
 }
 
 // Builds a record from its head, then its pages in key order.
@@ -81,6 +81,9 @@ class RecordBuilder {
     --left_;
     return Status::Ok();
   }
+
+  // What has been added so far.
+  const ChunkRecord& partial() const { return *record_; }
 
   Result<RecordRef> Finish() {
     if (left_ != 0) return Disagrees(key_, std::to_string(left_) + " pages are missing");
@@ -108,8 +111,7 @@ class RecordBuilder {
 };
 
 Engine::ChunkState StateOf(const DiskHead& head) {
-  return {head.length, ChunkVersion(head.version), ChainVersion(head.chain_version),
-          head.checksum};
+  return {head.length, ChunkVersion(head.version), ChainVersion(head.chain_version), head.checksum};
 }
 
 // Puts and deletes that take the index from `before` to `after`.
@@ -142,6 +144,88 @@ void AppendChange(const ChunkIndex::Change& change, rocksdb::WriteBatch& batch) 
   }
 }
 
+enum class Wanted { kYes, kNo, kEnd };
+
+// Heads from key `start` on that `wanted` says, until it says end or there are `limit`.
+template <typename Filter>
+Result<std::vector<Engine::ListedChunk>> ListFrom(rocksdb::DB& db, const std::string& start,
+                                                  uint32_t limit, Filter wanted) {
+  rocksdb::ReadOptions options;
+  options.total_order_seek = true;
+  std::unique_ptr<rocksdb::Iterator> it(db.NewIterator(options));
+  std::vector<Engine::ListedChunk> chunks;
+  it->Seek(start);
+  while (it->Valid() && chunks.size() < limit) {
+    ASSIGN_OR_RETURN(const IndexKey key, DecodeIndexKey(ToView(it->key())));
+    Engine::ListedChunk chunk{key.chunk, {}, Status::Ok()};
+    bool many_pages = false;
+    if (key.kind == KeyKind::kHead) {
+      const auto head = DecodeHead(ToView(it->key()), ToView(it->value()));
+      chunk.damage = head.status();
+      if (head.ok()) {
+        chunk.state = StateOf(head->fields);
+        many_pages = head->fields.stored_pages > 8;  // fewer are stepped over faster
+      }
+    }
+    const Wanted answer = wanted(chunk);
+    if (answer == Wanted::kEnd) break;
+    if (answer == Wanted::kYes && key.kind == KeyKind::kHead) chunks.push_back(std::move(chunk));
+    if (many_pages) {
+      it->Seek(AfterChunkKey(key.chunk));
+    } else {
+      it->Next();
+    }
+  }
+  RETURN_IF_ERROR(FromRocksDb(it->status(), "list chunks"));
+  return chunks;
+}
+
+// One chunk's entries as they are come across, sound or not.
+class EntryReader {
+ public:
+  EntryReader(const IndexKey& key, std::string_view head_key, std::string_view head_value)
+      : key_(key.chunk) {
+    if (key.kind != KeyKind::kHead) {
+      damage_ = Disagrees(key_, "a page without a head");
+      return;
+    }
+    const auto head = DecodeHead(head_key, head_value);
+    damage_ = head.status();
+    if (head.ok()) builder_.emplace(key_, *head);
+  }
+
+  const Engine::ChunkKey& key() const { return key_; }
+
+  void AddPage(uint16_t number, std::string_view key, std::string_view value) {
+    if (damage_.ok()) {
+      damage_ = builder_->AddPage(number, key, value);
+      if (damage_.ok()) return;
+    }
+    const auto page = DecodePage(key, value);
+    if (!page.ok()) return;
+    for (BlockNumber block : (*page)->blocks) {
+      if (block != kNoBlock) loose_blocks_.push_back(block);
+    }
+  }
+
+  Status Finish(const ChunkIndex::Visit& visit, const ChunkIndex::Damaged& damaged) {
+    if (damage_.ok()) {
+      const auto record = builder_->Finish();
+      if (record.ok()) return visit(key_, **record);
+      damage_ = record.status();
+    }
+    if (builder_.has_value()) AppendBlocks(builder_->partial(), loose_blocks_);
+    damaged(key_, damage_, loose_blocks_);
+    return Status::Ok();
+  }
+
+ private:
+  const Engine::ChunkKey key_;
+  Status damage_;
+  std::optional<RecordBuilder> builder_;
+  std::vector<BlockNumber> loose_blocks_;
+};
+
 }  // namespace
 
 ChunkIndex::ChunkIndex(std::unique_ptr<rocksdb::DB> db) : db_(std::move(db)) {}
@@ -155,11 +239,32 @@ Result<std::unique_ptr<ChunkIndex>> ChunkIndex::Open(const std::string& path, ro
   return std::unique_ptr<ChunkIndex>(new ChunkIndex(std::unique_ptr<rocksdb::DB>(db)));
 }
 
-Result<uint64_t> ChunkIndex::OpenTarget(uint64_t slab_bytes) {
+Result<std::unique_ptr<ChunkIndex>> ChunkIndex::OpenReadOnly(const std::string& path) {
+  constexpr int kTries = 5;  // a server beside it may remove files while they are opened
+  rocksdb::Options options = IndexOptions(nullptr);
+  options.create_if_missing = false;
+  options.max_open_files = -1;  // all now: a file that is removed later stays readable
+  rocksdb::Status status;
+  for (int attempt = 0; attempt < kTries; ++attempt) {
+    rocksdb::DB* db = nullptr;
+    status = rocksdb::DB::OpenForReadOnly(options, path, &db);
+    if (status.ok())
+      return std::unique_ptr<ChunkIndex>(new ChunkIndex(std::unique_ptr<rocksdb::DB>(db)));
+  }
+  return FromRocksDb(status, "open chunk index " + path + " for reading");
+}
+
+Result<uint64_t> ChunkIndex::ReadTarget() {
   std::string value;
-  auto status = db_->Get({}, TargetKey(), &value);
+  const auto status = db_->Get({}, TargetKey(), &value);
   if (status.ok()) return DecodeTarget(value);
-  if (!status.IsNotFound()) return FromRocksDb(status, "read target record");
+  if (status.IsNotFound()) return Status(Code::kNotFound, "read target record: there is none");
+  return FromRocksDb(status, "read target record");
+}
+
+Result<uint64_t> ChunkIndex::OpenTarget(uint64_t slab_bytes) {
+  auto stored = ReadTarget();
+  if (stored.status().code() != Code::kNotFound) return stored;
   rocksdb::WriteOptions synced;
   synced.sync = true;
   RETURN_IF_ERROR(
@@ -202,67 +307,48 @@ Result<std::vector<Engine::ListedChunk>> ChunkIndex::List(ChainId chain,
                                                           std::optional<ChunkId> after,
                                                           std::optional<DataId> only,
                                                           uint32_t limit) {
-  rocksdb::ReadOptions options;
-  options.total_order_seek = true;
-  std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options));
   ChunkId first{only.value_or(DataId(0)), 0};
   std::string start = ChunkPrefix({chain, first});
   if (after.has_value()) start = std::max(start, AfterChunkKey({chain, *after}));
-  std::vector<Engine::ListedChunk> chunks;
-  it->Seek(start);
-  while (it->Valid() && chunks.size() < limit) {
-    ASSIGN_OR_RETURN(const IndexKey key, DecodeIndexKey(ToView(it->key())));
-    if (key.chunk.chain != chain || (only.has_value() && key.chunk.chunk.data_id != *only)) break;
-    if (key.kind == KeyKind::kHead) {
-      ASSIGN_OR_RETURN(const StoredHead head, DecodeHead(ToView(it->key()), ToView(it->value())));
-      chunks.push_back({key.chunk, StateOf(head.fields)});
-      if (head.fields.stored_pages > 8) {  // fewer are stepped over faster
-        it->Seek(AfterChunkKey(key.chunk));
-        continue;
-      }
-    }
-    it->Next();
-  }
-  RETURN_IF_ERROR(FromRocksDb(it->status(), "list chunks of chain " + ToString(chain)));
-  return chunks;
+  return ListFrom(*db_, start, limit, [&](const Engine::ListedChunk& chunk) {
+    if (chunk.key.chain != chain) return Wanted::kEnd;
+    if (only.has_value() && chunk.key.chunk.data_id != *only) return Wanted::kEnd;
+    return chunk.damage.ok() ? Wanted::kYes : Wanted::kNo;
+  });
+}
+
+Result<std::vector<Engine::ListedChunk>> ChunkIndex::ListAll(std::optional<Engine::ChunkKey> after,
+                                                             uint32_t limit) {
+  const std::string start = after.has_value() ? AfterChunkKey(*after) : ChunkPrefix({});
+  return ListFrom(*db_, start, limit, [](const auto&) { return Wanted::kYes; });
 }
 
 std::unique_ptr<ChunkIndex::View> ChunkIndex::Snapshot() {
   return std::make_unique<View>(*db_, db_->GetSnapshot());
 }
 
-Status ChunkIndex::ForEach(const View& view, const Visit& visit) {
+Status ChunkIndex::ForEach(const View& view, const Visit& visit, const Damaged& damaged) {
   rocksdb::ReadOptions options;
   options.total_order_seek = true;
   options.snapshot = view.get();
   options.fill_cache = false;
   options.readahead_size = 1 << 20;
   std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options));
-  std::optional<RecordBuilder> builder;
-  Engine::ChunkKey current;
-  const auto finish = [&]() -> Status {
-    if (!builder.has_value()) return Status::Ok();
-    ASSIGN_OR_RETURN(const RecordRef record, builder->Finish());
-    builder.reset();
-    return visit(current, *record);
-  };
+  std::optional<EntryReader> entry;
   it->SeekToFirst();
   if (it->Valid() && ToView(it->key()) == TargetKey()) it->Next();
   for (; it->Valid(); it->Next()) {
     ASSIGN_OR_RETURN(const IndexKey key, DecodeIndexKey(ToView(it->key())));
-    if (key.kind == KeyKind::kHead) {
-      RETURN_IF_ERROR(finish());
-      ASSIGN_OR_RETURN(const StoredHead head, DecodeHead(ToView(it->key()), ToView(it->value())));
-      current = key.chunk;
-      builder.emplace(current, head);
-    } else if (builder.has_value() && key.chunk == current) {
-      RETURN_IF_ERROR(builder->AddPage(key.page, ToView(it->key()), ToView(it->value())));
-    } else {
-      return Disagrees(key.chunk, "a page without a head");
+    if (!entry.has_value() || entry->key() != key.chunk) {
+      if (entry.has_value()) RETURN_IF_ERROR(entry->Finish(visit, damaged));
+      entry.emplace(key, ToView(it->key()), ToView(it->value()));
+    }
+    if (key.kind == KeyKind::kPage) {
+      entry->AddPage(key.page, ToView(it->key()), ToView(it->value()));
     }
   }
   RETURN_IF_ERROR(FromRocksDb(it->status(), "scan chunk index"));
-  return finish();
+  return entry.has_value() ? entry->Finish(visit, damaged) : Status::Ok();
 }
 
 }  // namespace sheaf::storage

@@ -31,10 +31,15 @@ class ChunkIndex {
   };
 
   static Result<std::unique_ptr<ChunkIndex>> Open(const std::string& path, rocksdb::Env* env);
+  // To look at only: nothing is written, no lock is taken, changes are errors. Beside a process that
+  // has it open it shows the state at this call.
+  static Result<std::unique_ptr<ChunkIndex>> OpenReadOnly(const std::string& path);
   ~ChunkIndex();
 
   // The slab size of the target; written with `slab_bytes`, synced, when there is none yet.
   Result<uint64_t> OpenTarget(uint64_t slab_bytes);
+  // kNotFound when there is none.
+  Result<uint64_t> ReadTarget();
 
   // Null when the chunk does not exist.
   Result<RecordRef> Load(const Engine::ChunkKey& key);
@@ -42,14 +47,22 @@ class ChunkIndex {
   // All changes or none, durable when it answers. Writes only the pages that differ.
   Status Commit(std::span<const Change> changes);
 
+  // One whose head is damaged is left out.
   Result<std::vector<Engine::ListedChunk>> List(ChainId chain, std::optional<ChunkId> after,
                                                 std::optional<DataId> only, uint32_t limit);
+  // Of every chain, those with a damaged head with it.
+  Result<std::vector<Engine::ListedChunk>> ListAll(std::optional<Engine::ChunkKey> after,
+                                                   uint32_t limit);
 
-  // Every record as of one moment, in key order; stops at the first error.
+  // Every record as of one moment, in key order; stops at the first error of `visit`. Entries that
+  // are damaged go to `damaged`, with the blocks that those of their pages name that can be read;
+  // the index itself being unreadable is an error.
   using Visit = std::function<Status(const Engine::ChunkKey&, const ChunkRecord&)>;
+  using Damaged = std::function<void(const Engine::ChunkKey&, const Status&,
+                                     std::span<const BlockNumber> blocks)>;
   class View;
   std::unique_ptr<View> Snapshot();
-  Status ForEach(const View& view, const Visit& visit);
+  Status ForEach(const View& view, const Visit& visit, const Damaged& damaged);
 
  private:
   explicit ChunkIndex(std::unique_ptr<rocksdb::DB> db);

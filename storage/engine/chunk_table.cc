@@ -34,6 +34,12 @@ SlotRef ChunkTable::FindOrAdd(const Engine::ChunkKey& key) {
   return slot;
 }
 
+SlotRef ChunkTable::LookUp(const Engine::ChunkKey& key) {
+  SlotRef slot = FindOrAdd(key);
+  ++(slot->loaded ? hits_ : misses_);
+  return slot;
+}
+
 void ChunkTable::Settle(ChunkSlot& slot) {
   bytes_ -= slot.charge;
   slot.charge = sizeof(ChunkSlot) + 128;  // with its map and list nodes

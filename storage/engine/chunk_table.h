@@ -63,17 +63,23 @@ class ChunkTable {
   explicit ChunkTable(size_t limit_bytes) : limit_bytes_(limit_bytes) {}
 
   SlotRef FindOrAdd(const Engine::ChunkKey& key);
+  // FindOrAdd for a call's own chunk: counts whether its record was in memory.
+  SlotRef LookUp(const Engine::ChunkKey& key);
   // To be called after a slot's state changed: counts its memory anew and evicts what is too much.
   void Settle(ChunkSlot& slot);
 
   size_t size() const { return slots_.size(); }
   size_t bytes() const { return bytes_; }
+  uint64_t hits() const { return hits_; }
+  uint64_t misses() const { return misses_; }
 
  private:
   void Evict();
 
   const size_t limit_bytes_;
   size_t bytes_ = 0;
+  uint64_t hits_ = 0;
+  uint64_t misses_ = 0;
   std::unordered_map<Engine::ChunkKey, SlotRef, ChunkKeyHash> slots_;
   std::list<ChunkSlot*> lru_;  // most recently used first
 };

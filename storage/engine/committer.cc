@@ -1,5 +1,7 @@
 #include "storage/engine/committer.h"
 
+#include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
 #include <unordered_map>
@@ -10,24 +12,53 @@
 namespace sheaf::storage {
 
 Committer::Committer(ChunkIndex& index, SlabSpace& space, ReadPins& pins,
-                     Guarded<ChunkTable>& table, std::function<void(size_t)> ended)
+                     Guarded<ChunkTable>& table, std::function<void(size_t)> ended,
+                     Metrics::Histogram* commit_seconds)
     : index_(index),
       space_(space),
       pins_(pins),
       table_(table),
       ended_(std::move(ended)),
-      thread_([this] { Run(); }) {}
+      commit_seconds_(commit_seconds),
+      index_thread_([this] { RunIndexStage(); }),
+      sync_thread_([this] { RunSyncStage(); }) {}
 
 Committer::~Committer() {
-  queue_.Lock()->stopping = true;
-  changed_.notify_one();
-  thread_.join();
+  written_.Stop();
+  sync_thread_.join();
+  synced_.Stop();
+  index_thread_.join();
 }
 
-void Committer::Add(Item item) {
-  queue_.Lock()->items.push_back(std::move(item));
+void Committer::Queue::Push(Item item) {
+  state_.Lock()->items.push_back(std::move(item));
   changed_.notify_one();
 }
+
+void Committer::Queue::Push(std::vector<Item> items) {
+  {
+    auto state = state_.Lock();
+    std::move(items.begin(), items.end(), std::back_inserter(state->items));
+  }
+  changed_.notify_one();
+}
+
+std::vector<Committer::Item> Committer::Queue::Take() {
+  auto state = state_.Lock();
+  state.Wait(changed_, [&] { return state->stopping || !state->items.empty(); });
+  const size_t count = std::min(state->items.size(), kMaxGroup);
+  const auto end = state->items.begin() + static_cast<ptrdiff_t>(count);
+  std::vector<Item> group(std::move_iterator(state->items.begin()), std::move_iterator(end));
+  state->items.erase(state->items.begin(), end);
+  return group;
+}
+
+void Committer::Queue::Stop() {
+  state_.Lock()->stopping = true;
+  changed_.notify_one();
+}
+
+void Committer::Add(Item item) { written_.Push(std::move(item)); }
 
 Status Committer::Health() const { return *health_.Lock(); }
 
@@ -43,33 +74,44 @@ void Committer::BetweenGroups(const std::function<void()>& action) {
   action();
 }
 
-void Committer::Run() {
+void Committer::RunSyncStage() {
   while (true) {
-    std::vector<Item> group;
-    {
-      auto queue = queue_.Lock();
-      queue.Wait(changed_, [&] { return queue->stopping || !queue->items.empty(); });
-      if (queue->items.empty()) return;
-      while (!queue->items.empty() && group.size() < kMaxGroup) {
-        group.push_back(std::move(queue->items.front()));
-        queue->items.pop_front();
-      }
+    std::vector<Item> group = written_.Take();
+    if (group.empty()) return;
+    // Failed before the group is handed on, so that the index stage cannot miss it.
+    if (Health().ok()) {
+      if (const Status status = SyncSlabs(group); !status.ok()) Fail(status);
     }
+    synced_.Push(std::move(group));
+  }
+}
+
+void Committer::RunIndexStage() {
+  while (true) {
+    std::vector<Item> group = synced_.Take();
+    if (group.empty()) return;
     CommitGroup(group);
   }
 }
 
+Status Committer::SyncSlabs(const std::vector<Item>& group) {
+  std::set<uint32_t> slabs;
+  for (const Item& item : group) slabs.insert(item.slabs.begin(), item.slabs.end());
+  for (uint32_t slab : slabs) RETURN_IF_ERROR(space_.Sync(slab));
+  return Status::Ok();
+}
+
 void Committer::CommitGroup(std::vector<Item>& group) {
   Status status = Health();
-  {
+  if (status.ok()) {
     std::lock_guard lock(group_mutex_);
+    const auto begin = std::chrono::steady_clock::now();
+    status = WriteIndex(group);
+    Count(group.size(), status.ok(), std::chrono::steady_clock::now() - begin);
     if (status.ok()) {
-      status = MakeDurable(group);
-      if (status.ok()) {
-        for (const Item& item : group) space_.allocator().Commit(item.added, item.dropped);
-      } else {
-        Fail(status);
-      }
+      for (const Item& item : group) space_.allocator().Commit(item.added, item.dropped);
+    } else {
+      Fail(status);
     }
   }
   Publish(group, status.ok());
@@ -83,11 +125,21 @@ void Committer::CommitGroup(std::vector<Item>& group) {
   Answer(group, status);
 }
 
-Status Committer::MakeDurable(const std::vector<Item>& group) {
-  std::set<uint32_t> slabs;
-  for (const Item& item : group) slabs.insert(item.slabs.begin(), item.slabs.end());
-  for (uint32_t slab : slabs) RETURN_IF_ERROR(space_.Sync(slab));
+void Committer::Count(size_t changes, bool ok, std::chrono::duration<double> took) {
+  groups_.fetch_add(1, std::memory_order_relaxed);
+  changes_.fetch_add(changes, std::memory_order_relaxed);
+  if (!ok) errors_.fetch_add(1, std::memory_order_relaxed);
+  if (commit_seconds_ != nullptr) commit_seconds_->Observe(took.count());
+}
 
+Committer::Counts Committer::counts() const {
+  return {.queued = written_.size() + synced_.size(),
+          .groups = groups_,
+          .changes = changes_,
+          .errors = errors_};
+}
+
+Status Committer::WriteIndex(const std::vector<Item>& group) {
   std::vector<ChunkIndex::Change> changes;
   {
     std::unordered_map<const ChunkSlot*, size_t> places;

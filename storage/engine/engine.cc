@@ -31,20 +31,22 @@ Result<std::unique_ptr<EngineImpl>> EngineImpl::Open(const Options& options) {
   if (stored_slab_bytes != slab_bytes) {
     LogInfo("target {} keeps its slab size of {} bytes", options.index_path, stored_slab_bytes);
   }
-  std::unique_ptr<EngineImpl> engine(
-      new EngineImpl(options, std::move(index), stored_slab_bytes));
+  std::unique_ptr<EngineImpl> engine(new EngineImpl(options, std::move(index), stored_slab_bytes));
   RETURN_IF_ERROR(engine->space_.Open());
   RETURN_IF_ERROR(engine->RebuildAllocator());
   EngineImpl* raw = engine.get();
-  engine->committer_ = std::make_unique<Committer>(*raw->index_, raw->space_, raw->pins_,
-                                                   raw->table_, [raw](size_t n) { raw->End(n); });
+  engine->committer_ = std::make_unique<Committer>(
+      *raw->index_, raw->space_, raw->pins_, raw->table_, [raw](size_t n) { raw->End(n); },
+      options.commit_seconds);
   return engine;
 }
 
+// Blocks of damaged entries come last: where such an entry claims what is another's, it is wrong.
 Status EngineImpl::RebuildAllocator() {
   const auto view = index_->Snapshot();
   std::vector<BlockNumber> blocks;
-  return index_->ForEach(*view, [&](const ChunkKey& key, const ChunkRecord& record) -> Status {
+  std::vector<BlockNumber> set_aside;
+  const auto mark = [&](const ChunkKey& key, const ChunkRecord& record) -> Status {
     blocks.clear();
     AppendBlocks(record, blocks);
     for (BlockNumber block : blocks) {
@@ -52,7 +54,16 @@ Status EngineImpl::RebuildAllocator() {
       if (!marked.ok()) return marked.With("chunk " + ToString(key));
     }
     return Status::Ok();
-  });
+  };
+  const auto put_aside = [&](const ChunkKey& key, const Status& damage, auto named) {
+    set_aside_.emplace(key, damage);
+    set_aside.insert(set_aside.end(), named.begin(), named.end());
+    LogError("chunk {} is set aside, its index entry is damaged: {}", ToString(key),
+             damage.ToString());
+  };
+  RETURN_IF_ERROR(index_->ForEach(*view, mark, put_aside));
+  for (BlockNumber block : set_aside) (void)space_.allocator().MarkNamed(block);
+  return Status::Ok();
 }
 
 Status EngineImpl::Check() {
@@ -65,14 +76,14 @@ Status EngineImpl::Check() {
     counts = space_.allocator().counts();
   });
   if (counts.used != counts.named + counts.pending + counts.retired) {
-    return Status(Code::kCorrupt, "check target: " + std::to_string(counts.used) +
-                                      " blocks are used, but " + std::to_string(counts.named) +
-                                      " named, " + std::to_string(counts.pending) +
-                                      " being written and " + std::to_string(counts.retired) +
-                                      " retired");
+    return Status(Code::kCorrupt,
+                  "check target: " + std::to_string(counts.used) + " blocks are used, but " +
+                      std::to_string(counts.named) + " named, " + std::to_string(counts.pending) +
+                      " being written and " + std::to_string(counts.retired) + " retired");
   }
   std::vector<BlockNumber> blocks;
-  RETURN_IF_ERROR(index_->ForEach(*view, [&](const ChunkKey& key, const ChunkRecord& record) {
+  std::vector<BlockNumber> set_aside;
+  const auto compare = [&](const ChunkKey& key, const ChunkRecord& record) {
     blocks.clear();
     AppendBlocks(record, blocks);
     for (BlockNumber block : blocks) {
@@ -85,17 +96,43 @@ Status EngineImpl::Check() {
       allocated[block / 64] &= ~bit;
     }
     return Status::Ok();
-  }));
+  };
+  const auto put_aside = [&](const ChunkKey&, const Status&, auto named) {
+    set_aside.insert(set_aside.end(), named.begin(), named.end());
+  };
+  RETURN_IF_ERROR(index_->ForEach(*view, compare, put_aside));
+  for (BlockNumber block : set_aside) {
+    if (block / 64 < allocated.size()) allocated[block / 64] &= ~(uint64_t{1} << (block % 64));
+  }
   for (size_t word = 0; word < allocated.size(); ++word) {
     if (allocated[word] == 0) continue;
-    return Status(Code::kCorrupt, "check target: block " +
-                                      std::to_string(word * 64 + std::countr_zero(allocated[word])) +
-                                      " is allocated but no chunk names it");
+    return Status(Code::kCorrupt,
+                  "check target: block " +
+                      std::to_string(word * 64 + std::countr_zero(allocated[word])) +
+                      " is allocated but no chunk names it");
   }
   return Status::Ok();
 }
 
 Engine::Space EngineImpl::GetSpace() const { return space_.GetSpace(); }
+
+Engine::Stats EngineImpl::GetStats() const {
+  Stats stats;
+  stats.calls_under_way = calls_;
+  const Committer::Counts commits = committer_->counts();
+  stats.commit_queue = commits.queued;
+  stats.commit_groups = commits.groups;
+  stats.commit_changes = commits.changes;
+  stats.commit_errors = commits.errors;
+  stats.worker_queue = workers_.Queued();
+  stats.corruptions = corruptions_;
+  auto table = table_.Lock();
+  stats.cached_chunks = table->size();
+  stats.cache_bytes = table->bytes();
+  stats.cache_hits = table->hits();
+  stats.cache_misses = table->misses();
+  return stats;
+}
 
 Status EngineImpl::Health() const { return committer_->Health(); }
 
@@ -110,6 +147,22 @@ void EngineImpl::List(IoContext& io, ChainId chain, std::optional<ChunkId> after
     answer(index_->List(chain, after, only, limit));
   });
   if (!submitted) answer(Status(Code::kBusy, "list chunks: too much work is queued"));
+}
+
+void EngineImpl::ListAll(IoContext& io, std::optional<ChunkKey> after, uint32_t limit,
+                         ListDone done) {
+  Begin();
+  auto answer = [this, &io, done = std::move(done)](Result<std::vector<ListedChunk>> chunks) {
+    PostAnswer(io, [done, chunks = std::move(chunks)] { done(chunks); });
+  };
+  limit = std::min(limit, kMaxListed);
+  const bool submitted =
+      workers_.Submit([this, after, limit, answer] { answer(index_->ListAll(after, limit)); });
+  if (!submitted) answer(Status(Code::kBusy, "list chunks: too much work is queued"));
+}
+
+Engine::Faults EngineImpl::GetFaults() const {
+  return {.damaged_entries = set_aside_.size(), .read_errors = read_errors_.count()};
 }
 
 // One Remove call: its chunks go through their queues one by one.

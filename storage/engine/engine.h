@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/ids.h"
+#include "common/metrics.h"
 #include "common/status.h"
 #include "storage/disk/io_context.h"
 
@@ -33,6 +34,7 @@ class Engine {
     uint64_t index_cache_bytes = 64 << 20;  // chunk records kept in memory
     // Kept free on the file system for the index, so that removal works on a full disk.
     uint64_t index_reserve_bytes = 256 << 20;
+    Metrics::Histogram* commit_seconds = nullptr;  // of group commits; may be null
     rocksdb::Env* env = nullptr;            // tests inject faults here; null: the default
   };
 
@@ -73,6 +75,21 @@ class Engine {
     uint64_t total_bytes = 0;  // what the target can hold in all
   };
 
+  // For metrics; those that count do so since the start.
+  struct Stats {
+    uint64_t calls_under_way = 0;
+    uint64_t commit_queue = 0;  // changes that wait for a group commit
+    uint64_t commit_groups = 0;
+    uint64_t commit_changes = 0;
+    uint64_t commit_errors = 0;  // groups that could not be made durable
+    uint64_t worker_queue = 0;   // look-ups and scans that wait for a thread
+    uint64_t cached_chunks = 0;  // records in memory
+    uint64_t cache_bytes = 0;
+    uint64_t cache_hits = 0;
+    uint64_t cache_misses = 0;
+    uint64_t corruptions = 0;  // reads and changes that met a wrong checksum
+  };
+
   struct RemoveAnswer {
     uint32_t removed = 0;
     bool more = false;
@@ -81,6 +98,7 @@ class Engine {
   struct ListedChunk {
     ChunkKey key;
     ChunkState state;
+    Status damage;  // not ok: its index entry is damaged, and `state` empty (ListAll only)
   };
 
   using ReadDone = std::function<void(Result<ReadAnswer>)>;
@@ -89,7 +107,9 @@ class Engine {
   using ListDone = std::function<void(Result<std::vector<ListedChunk>>)>;
 
   // Opens the index, the slabs and the allocator (rebuilt from the index, so nothing leaks).
-  // kCorrupt when index and slabs disagree; kInvalid for a format newer than ours.
+  // kCorrupt when index and slabs disagree; kInvalid for a format newer than ours. A chunk whose
+  // index entry is damaged is set aside: calls for it answer kCorrupt, the blocks that can be told
+  // to be its own are not used again, and all others are served.
   static Result<std::unique_ptr<Engine>> Open(const Options& options);
   // Waits for what is under way.
   virtual ~Engine() = default;
@@ -117,10 +137,21 @@ class Engine {
   virtual void List(IoContext& io, ChainId chain, std::optional<ChunkId> after,
                     std::optional<DataId> only, uint32_t limit, ListDone done) = 0;
 
+  // Chunks of every chain after `after` in key order, damaged ones with them.
+  virtual void ListAll(IoContext& io, std::optional<ChunkKey> after, uint32_t limit,
+                       ListDone done) = 0;
+
   virtual Space GetSpace() const = 0;
-  // Not ok once a write or sync failed in a way that cannot be repaired by trying again: the target
-  // must leave service.
+  virtual Stats GetStats() const { return {}; }
+  // Not ok once a write or sync failed in a way that cannot be repaired by trying again, or the
+  // device refused reads in too many places (ReadErrors): the target must leave service.
   virtual Status Health() const = 0;
+
+  struct Faults {
+    uint64_t damaged_entries = 0;  // chunks that were set aside at the start
+    uint64_t read_errors = 0;      // reads that the device refused twice, since the start
+  };
+  virtual Faults GetFaults() const = 0;
 
   // Compares allocator and index: every block that a record names is allocated, once, and no other
   // is. Blocking; runs beside foreground work. The error names the first disagreement.

@@ -32,6 +32,7 @@ EngineImpl::EngineImpl(const Options& options, std::unique_ptr<ChunkIndex> index
       workers_(kWorkers),
       space_({options.slabs, slab_bytes, options.capacity_bytes, options.index_reserve_bytes},
              workers_),
+      read_errors_([this](const Status& status) { committer_->Fail(status); }),
       pins_([this](std::span<const BlockNumber> blocks) { space_.allocator().Release(blocks); }),
       table_(options.index_cache_bytes) {}
 
@@ -60,6 +61,7 @@ void EngineImpl::Read(IoContext& io, const ChunkKey& key, uint32_t offset, uint3
   Begin();
   auto pin = std::make_shared<ReadPins::Pin>(pins_.Hold());
   auto answer = [this, done = std::move(done)](Result<ReadAnswer> result) {
+    if (result.status().code() == Code::kCorrupt) ++corruptions_;
     End(1);  // first: `done` may be the last that its owner waits for
     done(std::move(result));
   };
@@ -68,13 +70,13 @@ void EngineImpl::Read(IoContext& io, const ChunkKey& key, uint32_t offset, uint3
       answer(record.status());
       return;
     }
-    std::make_shared<ReadIo>(space_, io, key, std::move(*record), std::move(*pin), answer)
+    std::make_shared<ReadIo>(space_, read_errors_, io, key, std::move(*record), std::move(*pin), answer)
         ->Start(offset, length);
   };
   Result<RecordRef> record = RecordRef();
   {
     auto table = table_.Lock();
-    SlotRef slot = table->FindOrAdd(key);
+    SlotRef slot = table->LookUp(key);
     if (!slot->loaded) {
       Status loading = slot->waiters.size() < ChunkSlot::kMaxWaiters
                            ? StartLoad(slot)
@@ -154,7 +156,7 @@ void EngineImpl::Submit(OpRef op) {
   std::vector<OpRef> runnable;
   {
     auto table = table_.Lock();
-    SlotRef slot = table->FindOrAdd(op->key());
+    SlotRef slot = table->LookUp(op->key());
     if (slot->queue.size() >= ChunkSlot::kMaxQueued) {
       status = Status(Code::kBusy, "change chunk " + ToString(op->key()) + ": its queue is full");
     } else if (!slot->loaded) {
@@ -192,6 +194,7 @@ void EngineImpl::OpFinished(const OpRef& op) {
   Begin();  // the op may be answered by the committer before this returns
   if (!op->status.ok()) {
     if (op->write_failed) committer_->Fail(op->status);
+    if (op->status.code() == Code::kCorrupt) ++corruptions_;
     space_.allocator().Abandon(op->blocks);
   }
   std::vector<OpRef> runnable;
@@ -261,7 +264,9 @@ Status EngineImpl::StartLoad(const SlotRef& slot) {
 }
 
 void EngineImpl::Load(const SlotRef& slot) {
-  auto record = index_->Load(slot->key);
+  const auto damaged = set_aside_.find(slot->key);
+  auto record = damaged == set_aside_.end() ? index_->Load(slot->key)
+                                            : Result<RecordRef>(damaged->second);
   std::vector<ChunkSlot::Waiter> waiters;
   std::vector<OpRef> runnable;
   std::deque<OpRef> failed;

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,16 +12,17 @@
 #include "storage/engine/chunk_table.h"
 #include "storage/engine/committer.h"
 #include "storage/engine/engine.h"
+#include "storage/engine/read_errors.h"
 #include "storage/engine/read_pins.h"
 #include "storage/engine/slab_space.h"
 #include "storage/engine/worker_pool.h"
 
 namespace sheaf::storage {
 
-// Threads: the callers' I/O contexts (table look-ups, planning, checksums, transfers), one group
-// commit thread (syncs, index writes), two workers (index look-ups and scans, new slabs).
+// Threads: the callers' I/O contexts (table look-ups, planning, checksums, transfers), two of group
+// commit (slab syncs; index writes), two workers (index look-ups and scans, new slabs).
 //
-// Lock order: the committer's group mutex; the chunk table; the committer's queue, the read pins,
+// Lock order: the committer's group mutex; the chunk table; the committer's queues, the read pins,
 // the allocator, the growth state, the slot table (none of these while holding another).
 //
 // Teardown: the destructor waits until every call is answered, so the contexts still run; then the
@@ -39,8 +41,12 @@ class EngineImpl final : public Engine {
               RemoveDone done) override;
   void List(IoContext& io, ChainId chain, std::optional<ChunkId> after, std::optional<DataId> only,
             uint32_t limit, ListDone done) override;
+  void ListAll(IoContext& io, std::optional<ChunkKey> after, uint32_t limit,
+               ListDone done) override;
   Space GetSpace() const override;
+  Stats GetStats() const override;
   Status Health() const override;
+  Faults GetFaults() const override;
   Status Check() override;
 
  private:
@@ -72,11 +78,14 @@ class EngineImpl final : public Engine {
   void PostAnswer(IoContext& io, std::function<void()> answer);
 
   std::unique_ptr<ChunkIndex> index_;
+  std::map<ChunkKey, Status> set_aside_;  // damaged index entries; fixed by Open
   mutable WorkerPool workers_;
   mutable SlabSpace space_;
+  ReadErrors read_errors_;
   ReadPins pins_;
   Guarded<ChunkTable> table_;
   std::atomic<uint64_t> calls_{0};  // begun and not yet answered
+  std::atomic<uint64_t> corruptions_{0};
   std::mutex idle_mutex_;
   std::condition_variable idle_;
   std::unique_ptr<Committer> committer_;

@@ -8,9 +8,10 @@
 
 namespace sheaf::storage {
 
-ReadIo::ReadIo(SlabSpace& space, IoContext& io, const Engine::ChunkKey& key, RecordRef record,
-               ReadPins::Pin pin, Engine::ReadDone done)
+ReadIo::ReadIo(SlabSpace& space, ReadErrors& errors, IoContext& io, const Engine::ChunkKey& key,
+               RecordRef record, ReadPins::Pin pin, Engine::ReadDone done)
     : space_(space),
+      errors_(errors),
       io_(io),
       key_(key),
       record_(std::move(record)),
@@ -61,18 +62,30 @@ void ReadIo::StartTransfers() {
       }
     }
     const uint32_t end = std::min(logical * kUnitsPerBlock, end_unit_);
-    const auto part = bytes.subspan(size_t{unit - first_unit_} * kUnitBytes,
-                                    size_t{end - unit} * kUnitBytes);
+    const auto part =
+        bytes.subspan(size_t{unit - first_unit_} * kUnitBytes, size_t{end - unit} * kUnitBytes);
     if (block == kNoBlock) {
       std::memset(part.data(), 0, part.size());
     } else {
-      const auto place = space_.Locate(block);
+      auto place = space_.Locate(block);
+      place.offset += unit % kUnitsPerBlock * kUnitBytes;
       ++pending_;
-      io_.Read(place.file, place.offset + unit % kUnitsPerBlock * kUnitBytes, buffer_, part,
-               [self = shared_from_this()](Status status) { self->Transferred(status); });
+      Transfer(place, part, /*again=*/false);
     }
     unit = end;
   }
+}
+
+// ReadErrors says what a refused read means.
+void ReadIo::Transfer(const SlabSpace::Place& place, std::span<uint8_t> into, bool again) {
+  io_.Read(place.file, place.offset, buffer_, into,
+           [self = shared_from_this(), place, into, again](const Status& status) {
+             if (status.code() != Code::kIo) return self->Transferred(status);
+             if (!again) return self->Transfer(place, into, /*again=*/true);
+             self->errors_.Note(place, status);
+             self->Transferred(status.With("slab " + std::to_string(place.slab) + ", offset " +
+                                           std::to_string(place.offset)));
+           });
 }
 
 void ReadIo::Transferred(const Status& status) {
@@ -97,7 +110,8 @@ Status ReadIo::Verify() {
       }
     }
     const uint32_t start = unit * kUnitBytes;
-    crc.Add(bytes, want, std::max(begin_, start) - start, std::min(end_, start + kUnitBytes) - start);
+    crc.Add(bytes, want, std::max(begin_, start) - start,
+            std::min(end_, start + kUnitBytes) - start);
   }
   crc32c_ = crc.value();
   return Status::Ok();

@@ -25,6 +25,7 @@ class WorkerPool {
   [[nodiscard]] bool Submit(std::function<void()> task);
   // For an owner whose tasks use what dies before the pool. Not from a task.
   void Stop();
+  size_t Queued() const { return state_.Lock()->tasks.size(); }
 
  private:
   struct State {

@@ -33,7 +33,7 @@ struct ChainMap {
   MapVersion version;
   std::string cluster_uuid;
   std::unordered_map<ChainId, ChainView> chains;  // only those with a member here
-  std::vector<proto::IncarnationRange> fenced;      // rising, disjoint
+  std::vector<proto::IncarnationRange> fenced;    // rising, disjoint
   std::vector<TargetId> local_targets;  // ids of the node's own targets; 0 where it has none yet
 
   bool IsFenced(Incarnation incarnation) const;

@@ -68,6 +68,10 @@ Status ReplicaSet::Serving() const {
   return CheckLease(StateFor(current.get()));
 }
 
+Clock::Instant ReplicaSet::LeaseLeft() const {
+  return Clock::Instant(lease_deadline_ns_.load()) - clock_.Now();
+}
+
 TargetId ReplicaSet::TargetIdOf(size_t local_target) const {
   std::shared_ptr<const Snapshot> current = snapshot();
   return current ? current->map.local_targets.at(local_target) : TargetId();

@@ -45,6 +45,8 @@ class ReplicaSet {
 
   // ok while the lease is valid and a map is applied.
   Status Serving() const;
+  // Of the lease; below zero once it has run out.
+  Clock::Instant LeaseLeft() const;
   MapVersion map_version() const;
   // The newest map that is in force: applied, and nothing that it refuses is still under way. A
   // client's mutation that was admitted before the map that fences it may yet take effect; once the

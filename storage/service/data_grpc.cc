@@ -82,6 +82,7 @@ template <typename Work>
 grpc::ServerUnaryReactor* DataGrpc::Run(grpc::CallbackServerContext* context, Method method,
                                         size_t bytes_in, Work work) {
   if (Status status = Enter(*context); !status.ok()) {
+    if (options_.metrics) options_.metrics->Count(method, false, Clock::Instant(0), bytes_in, 0);
     grpc::ServerUnaryReactor* refused = context->DefaultReactor();
     refused->Finish(ToGrpc(status));
     return refused;

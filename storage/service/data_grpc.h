@@ -51,6 +51,9 @@ class DataGrpc : public proto::Data::CallbackService {
                                    const proto::HealthRequest* request,
                                    proto::HealthResponse* response) override;
 
+  // Calls begun and not answered. Thread-safe.
+  uint32_t under_way() const { return under_way_; }
+
  private:
   class Call;
   class Batch;

@@ -58,9 +58,18 @@ ManagerLink::ManagerLink(ReplicaSet& replicas, const Options& options, const Clo
     : replicas_(replicas),
       options_(options),
       clock_(clock),
-      stubs_(std::make_unique<Stubs>(options.manager)),
-      heartbeat_thread_([this] { HeartbeatMain(); }),
-      map_thread_([this] { MapMain(); }) {}
+      stubs_(std::make_unique<Stubs>(options.manager)) {
+  if (options.metrics != nullptr) {
+    heartbeats_ = &options.metrics->AddCounter("sheaf_storage_heartbeats_total",
+                                               "Heartbeats to the manager that ended");
+    heartbeat_errors_ = &options.metrics->AddCounter("sheaf_storage_heartbeat_errors_total",
+                                                     "Heartbeats that failed");
+    heartbeat_seconds_ = &options.metrics->AddLatency("sheaf_storage_heartbeat_seconds",
+                                                      "One heartbeat, there and back");
+  }
+  heartbeat_thread_ = std::thread([this] { HeartbeatMain(); });
+  map_thread_ = std::thread([this] { MapMain(); });
+}
 
 ManagerLink::~ManagerLink() {
   {
@@ -112,6 +121,7 @@ void ManagerLink::HeartbeatMain() {
     }
     const auto began = clock_.Now();
     const Status status = Heartbeat();
+    CountHeartbeat(status, clock_.Now() - began);
     renewal.Report(status);
     if (status.code() == Code::kStale || status.code() == Code::kNotFound) {
       LogWarn("manager {} does not know this node; registering again", options_.manager);
@@ -129,6 +139,13 @@ void ManagerLink::HeartbeatMain() {
 std::chrono::milliseconds ManagerLink::BeatEvery() const {
   return leased_ ? heartbeat_every_
                  : std::max(std::chrono::milliseconds(1), heartbeat_every_ / kBeatsWithoutLease);
+}
+
+void ManagerLink::CountHeartbeat(const Status& status, Clock::Instant took) {
+  if (heartbeats_ == nullptr) return;
+  heartbeats_->Add();
+  if (!status.ok()) heartbeat_errors_->Add();
+  heartbeat_seconds_->Observe(std::chrono::duration<double>(took).count());
 }
 
 proto::TargetReport ManagerLink::ReportOf(size_t local_target) const {

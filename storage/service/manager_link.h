@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "common/metrics.h"
 #include "common/status.h"
 #include "proto/cluster.pb.h"
 #include "storage/replica/replica_set.h"
@@ -42,6 +43,7 @@ class ManagerLink {
     std::chrono::milliseconds call_timeout{1000};
     std::chrono::milliseconds retry_min{100};
     std::chrono::milliseconds retry_max{2000};
+    Metrics* metrics = nullptr;  // may be null
     // Called once a registration is answered, before anything is served, when the cluster's uuid
     // was not known: makes it durable. An error keeps the node from serving.
     std::function<Status(const std::string& cluster_uuid)> remember_cluster;
@@ -63,6 +65,7 @@ class ManagerLink {
   Status Register();
   // kStale: the manager does not know us; register again.
   Status Heartbeat();
+  void CountHeartbeat(const Status& status, Clock::Instant took);
   Status FollowMap();
   void CheckMapProgress(uint64_t newest_version);
   std::chrono::milliseconds BeatEvery() const;
@@ -90,6 +93,9 @@ class ManagerLink {
   bool leased_ = true;  // by the last heartbeat's answer
   // For so long heartbeats in a row have told of a newer map than we have.
   std::chrono::milliseconds behind_{0};
+  Metrics::Counter* heartbeats_ = nullptr;
+  Metrics::Counter* heartbeat_errors_ = nullptr;
+  Metrics::Histogram* heartbeat_seconds_ = nullptr;
 
   std::thread heartbeat_thread_;
   std::thread map_thread_;

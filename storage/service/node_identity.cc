@@ -2,8 +2,10 @@
 
 #include <fcntl.h>
 
+#include <array>
 #include <cerrno>
 #include <fstream>
+#include <string_view>
 
 #include "common/fd.h"
 #include "common/state_dir.h"
@@ -23,10 +25,13 @@ Result<std::string> ReadUuid(const std::string& directory, const char* name) {
     if (errno == ENOENT) return std::string();
     return Status::FromErrno(errno, "open " + path);
   }
-  std::string line;
-  std::getline(file, line);
+  // A uuid and its end of line, and enough more to show what else is there.
+  std::array<char, 64> text{};
+  file.read(text.data(), text.size());
+  const std::string_view found(text.data(), static_cast<size_t>(file.gcount()));
+  std::string line(found.substr(0, found.find('\n')));
   if (!IsUuid(line))
-    return Status{Code::kCorrupt, path + ": does not hold a uuid (\"" + line.substr(0, 64) +
+    return Status{Code::kCorrupt, path + ": does not hold a uuid (\"" + line +
                                       "\"); restore it from a backup or remove it if this target "
                                       "is to be used afresh"};
   return line;

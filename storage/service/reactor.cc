@@ -94,6 +94,7 @@ void Reactor::WhenRoom(size_t bytes, std::function<void(Status)> go) {
     waiting_ = static_cast<uint32_t>(rooms_.size());
     return;
   }
+  ++options_.counts->requests_refused;
   Post([go = std::move(go)] {
     go({Code::kBusy, "buffers: all in use and too many requests wait for one"});
   });
@@ -106,6 +107,7 @@ void Reactor::FlushLater(std::shared_ptr<ServerConnection> connection) {
 bool Reactor::BeginRequest() {
   if (++options_.counts->requests <= options_.limits.requests_under_way) return true;
   --options_.counts->requests;
+  ++options_.counts->requests_refused;
   return false;
 }
 

@@ -23,6 +23,8 @@ namespace sheaf::storage {
 struct ServiceCounts {
   std::atomic<uint32_t> connections{0};
   std::atomic<uint32_t> requests{0};
+  std::atomic<uint64_t> connections_refused{0};
+  std::atomic<uint64_t> requests_refused{0};  // too many under way, or waiting for a buffer
 };
 
 // One thread with one ring that drives sockets and disks. A request runs to completion on it: the
@@ -74,6 +76,8 @@ class Reactor : public ServiceContext, public ConnectionHost {
 
   // Thread-safe, for metrics.
   uint64_t buffer_bytes_used() const { return pool_->used_bytes(); }
+  uint64_t buffer_bytes_total() const { return pool_->region().size(); }
+  uint32_t transfers_in_flight() const { return disk_->transfers_in_flight(); }
   size_t registered_bytes() const { return registered_bytes_; }
   const char* ring_mode() const { return ring_mode_; }
   uint32_t waiting_for_room() const { return waiting_; }

@@ -64,10 +64,14 @@ class ReactorSet::Acceptor : public Op {
 Result<std::unique_ptr<ReactorSet>> ReactorSet::Start(const Options& options) {
   std::unique_ptr<ReactorSet> set(new ReactorSet);
   set->limits_ = options.limits;
-  if (options.metrics) set->metrics_ = std::make_unique<ServiceMetrics>(*options.metrics, "framed");
+  if (options.metrics) {
+    set->metrics_ = std::make_unique<ServiceMetrics>(*options.metrics, "framed");
+    set->disk_metrics_ = std::make_unique<DiskMetrics>(*options.metrics);
+  }
   Reactor::Options reactor;
   reactor.disk.buffer_bytes = options.buffer_bytes / options.reactors;
   reactor.disk.files = options.files;
+  reactor.disk.metrics = set->disk_metrics_.get();
   reactor.limits = options.limits;
   reactor.clock = options.clock;
   reactor.metrics = set->metrics_.get();
@@ -90,12 +94,24 @@ void ReactorSet::AddMetrics(Metrics& metrics) {
                       [this] { return static_cast<double>(counts_.connections.load()); });
   metrics.AddCallback("sheaf_storage_requests_under_way", "Framed requests begun, not finished", {},
                       [this] { return static_cast<double>(counts_.requests.load()); });
+  metrics.AddCallback("sheaf_storage_connections_refused_total",
+                      "Framed connections closed as too many", {},
+                      [this] { return static_cast<double>(counts_.connections_refused.load()); });
+  metrics.AddCallback(
+      "sheaf_storage_requests_refused_total",
+      "Requests answered busy: too many under way, or too many waiting for a buffer", {},
+      [this] { return static_cast<double>(counts_.requests_refused.load()); });
   for (size_t i = 0; i < reactors_.size(); ++i) {
     Reactor* reactor = reactors_[i].get();
     const Metrics::Labels labels = {{"reactor", std::to_string(i)}};
     metrics.AddCallback("sheaf_storage_buffer_used_bytes", "Buffer pool bytes in use", labels,
                         [reactor] { return static_cast<double>(reactor->buffer_bytes_used()); });
-    metrics.AddCallback("sheaf_storage_waiting_for_buffer", "Requests that wait for a buffer",
+    metrics.AddCallback("sheaf_storage_buffer_total_bytes", "Buffer pool bytes", labels,
+                        [reactor] { return static_cast<double>(reactor->buffer_bytes_total()); });
+    metrics.AddCallback("sheaf_storage_disk_transfers_in_flight", "Disk transfers begun, not ended",
+                        labels,
+                        [reactor] { return static_cast<double>(reactor->transfers_in_flight()); });
+    metrics.AddCallback("sheaf_storage_buffer_queue_length", "Requests that wait for a buffer",
                         labels,
                         [reactor] { return static_cast<double>(reactor->waiting_for_room()); });
   }
@@ -114,6 +130,7 @@ void ReactorSet::Serve(FramedHandler& handler, std::vector<UniqueFd> listeners) 
 void ReactorSet::OnAccepted(UniqueFd socket) {
   if (++counts_.connections > limits_.connections) {
     --counts_.connections;
+    ++counts_.connections_refused;
     LogDebug("connection refused: {} are open", limits_.connections);
     return;
   }

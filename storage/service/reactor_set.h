@@ -53,6 +53,7 @@ class ReactorSet {
   ServiceLimits limits_;
   ServiceCounts counts_;
   std::unique_ptr<ServiceMetrics> metrics_;
+  std::unique_ptr<DiskMetrics> disk_metrics_;
   std::vector<std::unique_ptr<Acceptor>> acceptors_;  // used on the first reactor
   bool serving_ = false;
   std::atomic<uint32_t> next_{0};

@@ -32,8 +32,8 @@ void ServiceMetrics::Count(transport::Method method, bool ok, Clock::Instant too
   series.requests->Add();
   if (!ok) series.errors->Add();
   series.latency->Observe(std::chrono::duration<double>(took).count());
-  if (bytes_in > 0) bytes_in_.Add(static_cast<double>(bytes_in));
-  if (bytes_out > 0) bytes_out_.Add(static_cast<double>(bytes_out));
+  if (bytes_in > 0) bytes_in_.Add(bytes_in);
+  if (bytes_out > 0) bytes_out_.Add(bytes_out);
 }
 
 }  // namespace sheaf::storage

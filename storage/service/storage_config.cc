@@ -3,6 +3,7 @@
 #include <set>
 
 #include "common/address.h"
+#include "common/log_config.h"
 
 namespace sheaf::storage {
 namespace {
@@ -40,8 +41,8 @@ Result<StorageConfig> StorageConfig::Read(ConfigFile file, const std::string& na
   file.Read("buffer_mib", &config.buffer_mib, 16, 65536);
   file.Read("slab_mib", &config.slab_mib, 64, 65536);
   file.Read("capacity_mib", &config.capacity_mib, 0, kMaxCapacityMib);
-  file.Read("log.file", &config.log.file);
-  file.Read("log.level", &config.log.level);
+  file.Read("scrub_mib_per_s", &config.scrub_mib_per_s, 0, 100'000);
+  ReadLogOptions(file, &config.log);
   RETURN_IF_ERROR(file.Finish());
   RETURN_IF_ERROR(config.Validate(name));
   return config;

@@ -24,6 +24,7 @@ struct StorageConfig {
   uint64_t buffer_mib = 128;               // buffers of all reactors together
   uint64_t slab_mib = 256;                 // size of one slab file
   uint64_t capacity_mib = 0;               // of each target; 0: all its disk has
+  uint64_t scrub_mib_per_s = 32;           // of each target; 0: off
   LogOptions log;
 
   // kUsage names file, key, value and what is accepted.

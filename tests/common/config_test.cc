@@ -78,6 +78,7 @@ TEST(ConfigTest, ErrorsNameFileLineKeyValueAndWhatIsAccepted) {
       {"[log]\nlevel = 3", {"line 2", "log.level = 3", "string"}},
       {"fasd = true", {"unknown key \"fasd\"", "known are", "fast"}},
       {"[log]\nlevle = \"info\"", {"line 2", "unknown key \"log.levle\"", "log.level"}},
+      {"fast = true\n\"log.level\" = \"info\"", {"line 2", "unknown key \"\"log.level\"\""}},
       {"mib = ", {"x.toml line 1", "not TOML"}},
       {"mib = 1\nmib = 2", {"not TOML"}},
   };

@@ -6,7 +6,14 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <chrono>
+#include <ctime>
+#include <memory>
+#include <thread>
+#include <vector>
+
 #include "common/fd.h"
+#include "common/process_metrics.h"
 
 namespace sheaf {
 namespace {
@@ -54,7 +61,7 @@ TEST(MetricsTest, TheSameNameAndLabelsAreTheSameHandle) {
   EXPECT_EQ(&first, &again);
   EXPECT_NE(&first, &other);
   again.Add(2);
-  EXPECT_EQ(first.Value(), 2);
+  EXPECT_EQ(first.Value(), 2u);
 }
 
 TEST(MetricsTest, ServesTheTextOverHttp) {
@@ -67,6 +74,84 @@ TEST(MetricsTest, ServesTheTextOverHttp) {
   EXPECT_THAT(answer, HasSubstr("200 OK"));
   EXPECT_THAT(answer, HasSubstr("b_bytes 17"));
   EXPECT_THAT(answer, HasSubstr("d_depth 4"));
+}
+
+TEST(MetricsTest, CountsFromManyThreadsAddUp) {
+  Metrics metrics;
+  auto& counter = metrics.AddCounter("a_total", "Things.");
+  auto& latency = metrics.AddLatency("c_seconds", "Wait.");
+  constexpr int kThreads = 4, kEach = 10000;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < kEach; ++i) {
+        counter.Add(2);
+        latency.Observe(0.001);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(counter.Value(), 2u * kThreads * kEach);
+  EXPECT_EQ(latency.Count(), 1u * kThreads * kEach);
+  EXPECT_NEAR(latency.SumSeconds(), 0.001 * kThreads * kEach, 1e-6);
+}
+
+TEST(MetricsTest, ABucketTakesItsUpperBoundAndTheLastTakesTheRest) {
+  Metrics metrics;
+  auto& latency = metrics.AddLatency("c_seconds", "Wait.");
+  for (const double seconds : {-1.0, 0.0, 10e-6, 10.1e-6, 30.0, 31.0}) latency.Observe(seconds);
+  EXPECT_EQ(latency.InBucket(0), 3u);
+  EXPECT_EQ(latency.InBucket(1), 1u);
+  EXPECT_EQ(latency.InBucket(Metrics::Histogram::kBounds.size() - 1), 1u);
+  EXPECT_EQ(latency.InBucket(Metrics::Histogram::kBounds.size()), 1u);
+  const std::string text = metrics.Text();
+  EXPECT_THAT(text, HasSubstr("c_seconds_bucket{le=\"30\"} 5"));
+  EXPECT_THAT(text, HasSubstr("c_seconds_bucket{le=\"+Inf\"} 6"));
+  EXPECT_THAT(text, HasSubstr("c_seconds_count 6"));
+}
+
+TEST(MetricsTest, CallbacksAreNotAskedOnceServingHasStopped) {
+  Metrics metrics;
+  auto& counter = metrics.AddCounter("a_total", "Things.");
+  auto state = std::make_unique<int>(4);
+  metrics.AddCallback("d_depth", "Queue.", {}, [&] { return *state; });
+  ASSERT_TRUE(metrics.Serve("127.0.0.1:0").ok());
+  const uint16_t port = metrics.port();
+  metrics.StopServing();
+  state.reset();
+  EXPECT_EQ(HttpGet(port, "/metrics"), "");
+  counter.Add();  // what goes on counting may
+  EXPECT_THAT(metrics.Text(), HasSubstr("a_total 1"));
+  EXPECT_THAT(metrics.Text(), ::testing::Not(HasSubstr("d_depth")));
+  metrics.StopServing();  // once more does nothing
+}
+
+TEST(MetricsTest, ServersStopWithoutWaitingForTheirNextLookAround) {
+  // The library under it looks at its stop flag every 2 s: each of these would take that long.
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < 30; ++i) {
+    Metrics metrics;
+    ASSERT_TRUE(metrics.Serve("127.0.0.1:0").ok());
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
+}
+
+TEST(MetricsTest, AProcessTellsOfItself) {
+  Metrics metrics;
+  AddProcessMetrics(metrics);
+  const std::string text = metrics.Text();
+  const auto value = [&](const std::string& name) {
+    const size_t at = text.find("\n" + name + " ");
+    return at == std::string::npos ? -1 : std::strtod(text.c_str() + at + name.size() + 2, nullptr);
+  };
+  EXPECT_GT(value("process_cpu_seconds_total"), 0);
+  EXPECT_GT(value("process_resident_memory_bytes"), 1e6);
+  EXPECT_GT(value("process_open_fds"), 2);
+  EXPECT_GE(value("process_max_fds"), value("process_open_fds"));
+  const double now = static_cast<double>(std::time(nullptr));
+  EXPECT_LE(value("process_start_time_seconds"), now + 2);
+  EXPECT_GT(value("process_start_time_seconds"), now - 3600);
+  EXPECT_THAT(text, HasSubstr("sheaf_build_info{version="));
 }
 
 TEST(MetricsTest, APortInUseIsOneClearError) {

@@ -169,6 +169,7 @@ class Cluster:
         self.mount_options = ",".join(
             filter(None, ["allow_other" if os.geteuid() == 0 else "", mount_options]))
         self.fuse = Daemon("sheaf-fuse", [], os.path.join(self.root, "fuse.log"))
+        self.at_end = []  # called once no process runs any more, before the files go
 
     def start_servers(self):
         """Those that do not run; returns when all are healthy."""
@@ -246,6 +247,8 @@ class Cluster:
     def clean_up(self):
         atexit.unregister(self.clean_up)
         self.kill_all()
+        for call in self.at_end:
+            call()
         if os.environ.get("SHEAF_E2E_KEEP"):
             print("kept: " + self.root, file=sys.stderr)
         else:

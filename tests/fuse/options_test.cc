@@ -3,11 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+
+#include "tests/support/temp_dir.h"
+
 namespace sheaf::fuse {
 namespace {
 
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 MountOptions Parsed(const std::vector<std::string>& arguments) {
   auto line = ParseCommandLine(arguments);
@@ -49,8 +53,8 @@ TEST(OptionsTest, TakesEveryOption) {
   EXPECT_EQ(options.meta_timeout.count(), 1500);
   EXPECT_EQ(options.data_timeout.count(), 2500);
   EXPECT_TRUE(options.foreground);
-  EXPECT_EQ(options.log_file, "/tmp/log");
-  EXPECT_EQ(options.log_level, "debug");
+  EXPECT_EQ(options.log.file, "/tmp/log");
+  EXPECT_EQ(options.log.level, "debug");
   EXPECT_EQ(options.metrics_address, "127.0.0.1:9");
 }
 
@@ -84,6 +88,48 @@ TEST(OptionsTest, ALaterOptionWins) {
                                        "attr_timeout=7,default_permissions", "/mnt"});
   EXPECT_FALSE(options.read_only);
   EXPECT_EQ(options.attr_timeout.count(), 7.0);
+}
+
+TEST(OptionsTest, FstabCanSayAllOfIt) {
+  const MountOptions options = Parsed(
+      {"--meta", "h:1", "-o",
+       "_netdev,nofail,x-systemd.automount,x-systemd.mount-timeout=9,X-mount.mkdir,comment=x,"
+       "log_file=/tmp/log,log_level=warn,metrics=127.0.0.1:9",
+       "/mnt"});
+  EXPECT_EQ(options.log.file, "/tmp/log");
+  EXPECT_EQ(options.log.level, "warn");
+  EXPECT_EQ(options.metrics_address, "127.0.0.1:9");
+  EXPECT_TRUE(options.kernel_options.empty());
+  EXPECT_EQ(Parsed({"--meta", "h:1", "-o", "config=/x.toml", "/mnt"}).config_file, "/x.toml");
+  EXPECT_THAT(ErrorOf({"--meta", "h:1", "-o", "log_file", "/mnt"}), HasSubstr("needs a value"));
+}
+
+TEST(OptionsTest, AConfigurationFileSaysLogAndMetrics) {
+  sheaf::testing::TempDir dir;
+  MountOptions options = Parsed({"--meta", "h:1", "--config", dir / "mount.toml", "/mnt"});
+  EXPECT_THAT(ReadConfigFile(&options).message(), HasSubstr("mount.toml"));
+  std::ofstream(dir / "mount.toml") << "metrics = \"127.0.0.1:9\"\n[log]\nfile = \"/tmp/log\"\n"
+                                       "level = \"warn\"\nmax_file_mib = 2\nmax_files = 3\n";
+  ASSERT_TRUE(ReadConfigFile(&options).ok());
+  EXPECT_EQ(options.metrics_address, "127.0.0.1:9");
+  EXPECT_EQ(options.log.file, "/tmp/log");
+  EXPECT_EQ(options.log.level, "warn");
+  EXPECT_EQ(options.log.max_file_bytes, 2u << 20);
+  EXPECT_EQ(options.log.max_files, 3u);
+}
+
+TEST(OptionsTest, AConfigurationFileAndTheSameByOptionsIsOneTooMany) {
+  sheaf::testing::TempDir dir;
+  std::ofstream(dir / "mount.toml") << "colour = \"blue\"\n";
+  for (const char* other : {"log_file=/x", "log_level=warn", "metrics=h:1"}) {
+    MountOptions options =
+        Parsed({"--meta", "h:1", "--config", dir / "mount.toml", "-o", other, "/mnt"});
+    const Status status = ReadConfigFile(&options);
+    EXPECT_EQ(status.code(), Code::kUsage);
+    EXPECT_THAT(status.message(), HasSubstr("log_level")) << other;
+  }
+  MountOptions options = Parsed({"--meta", "h:1", "--config", dir / "mount.toml", "/mnt"});
+  EXPECT_THAT(ReadConfigFile(&options).message(), HasSubstr("colour"));
 }
 
 TEST(OptionsTest, ShowsHelpAndVersionWithoutTheRest) {

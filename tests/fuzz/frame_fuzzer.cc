@@ -10,28 +10,14 @@
 #include <string>
 #include <vector>
 
-#include "common/crc32c.h"
 #include "common/status.h"
 #include "common/transport/frame_parser.h"
+#include "tests/fuzz/seal.h"
 
 namespace sheaf::transport {
 namespace {
 
 constexpr FrameLimits kLimits{.max_message = 4 << 10, .max_payload = 16 << 10};
-
-void Seal(std::string& stream) {
-  for (size_t at = 0; at + kHeaderSize <= stream.size();) {
-    auto* header = reinterpret_cast<uint8_t*>(stream.data() + at);
-    std::memcpy(header, kMagic.data(), kMagic.size());
-    header[4] = kVersion;
-    const uint32_t crc = Crc32c({header, 60});
-    std::memcpy(header + 60, &crc, sizeof(crc));
-    const auto decoded =
-        DecodeHeader(std::span<const uint8_t, kHeaderSize>(header, kHeaderSize), kLimits);
-    if (!decoded.ok()) return;
-    at += kHeaderSize + decoded->body_length();
-  }
-}
 
 // What a stream comes to, as one string to compare.
 class Outcome {
@@ -94,7 +80,7 @@ class Outcome {
 };
 
 void Fuzz(uint8_t choice, std::string stream) {
-  if (choice & 1) Seal(stream);
+  if (choice & 1) fuzz::Seal(stream, kLimits);
   const bool discard = (choice & 2) != 0;
   Outcome whole(FrameParser::kStagingBytes, discard);
   whole.Push(stream);

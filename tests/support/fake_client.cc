@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "common/clock.h"
+#include "common/status.h"
 
 namespace sheaf {
 namespace {

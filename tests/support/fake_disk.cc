@@ -66,6 +66,14 @@ Status FakeDisk::ReadAt(storage::FileSlot slot, uint64_t offset, std::span<uint8
   std::lock_guard lock(mutex_);
   RETURN_IF_ERROR(Check("read", slot, offset, into.size()));
   if (fail_reads_) return Status(Code::kIo, "read: device error");
+  if (fail_next_reads_ > 0) {
+    --fail_next_reads_;
+    return Status(Code::kIo, "read: passing device error");
+  }
+  const auto bad = bad_units_.lower_bound({slot, offset});
+  if (bad != bad_units_.end() && bad->first == slot && bad->second < offset + into.size()) {
+    return Status(Code::kIo, "read: unreadable sector");
+  }
   std::memcpy(into.data(), files_[slot].bytes.data() + offset, into.size());
   return Status::Ok();
 }
@@ -107,6 +115,11 @@ std::shared_ptr<FakeDisk> FakeDisk::Survivor(uint64_t seed,
 void FakeDisk::RotBits(storage::FileSlot slot, uint64_t offset, uint8_t flip) {
   std::lock_guard lock(mutex_);
   files_.at(slot).bytes.at(offset) ^= flip;
+}
+
+void FakeDisk::FailReadsAt(storage::FileSlot slot, uint64_t offset) {
+  std::lock_guard lock(mutex_);
+  bad_units_.insert({slot, offset / 4096 * 4096});
 }
 
 void FakeDisk::IgnoreSync(uint64_t number) {

@@ -52,7 +52,8 @@ class CrashPoint {
 //  - After a crash each 512-byte sector of an unsynced write is there or not, by chance (torn
 //    writes); synced sectors are there. A file is there once its Open with `create` has answered.
 //  - RotBits changes a byte, as a failing medium would.
-//  - FailReads, FailWrites, FailSyncs: the device answers kIo.
+//  - FailReads, FailWrites, FailSyncs: the device answers kIo. FailNextReads: the next few reads
+//    only. FailReadsAt: those that touch this 4 KiB unit.
 //  - Open with `create` answers kNoSpace when `capacity` is used up.
 //  - IgnoreSync(k): the k-th sync (from 0) answers ok and does nothing, as a product without that
 //    sync would. For tests that show a missing sync is found.
@@ -81,6 +82,8 @@ class FakeDisk : public storage::SlabFiles {
 
   void RotBits(storage::FileSlot file, uint64_t offset, uint8_t flip = 0x10);
   void FailReads(bool fail) { fail_reads_ = fail; }
+  void FailNextReads(int count) { fail_next_reads_ = count; }
+  void FailReadsAt(storage::FileSlot file, uint64_t offset);
   void FailWrites(bool fail) { fail_writes_ = fail; }
   void FailSyncs(bool fail) { fail_syncs_ = fail; }
   void IgnoreSync(uint64_t number);
@@ -103,8 +106,10 @@ class FakeDisk : public storage::SlabFiles {
   uint64_t capacity_;
   std::map<uint32_t, File> files_;  // slot = slab number
   std::set<uint64_t> ignored_syncs_;
+  std::set<std::pair<storage::FileSlot, uint64_t>> bad_units_;
   std::atomic<bool> ignore_all_syncs_{false};
   std::atomic<bool> fail_reads_{false};
+  std::atomic<int> fail_next_reads_{0};
   std::atomic<bool> fail_writes_{false};
   std::atomic<bool> fail_syncs_{false};
   std::atomic<uint64_t> syncs_{0};

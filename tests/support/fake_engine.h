@@ -120,6 +120,18 @@ class FakeEngine : public storage::Engine {
     Answer(io, std::move(done), Result<RemoveAnswer>(answer));
   }
 
+  void ListAll(storage::IoContext& io, std::optional<ChunkKey> after, uint32_t limit,
+               ListDone done) override {
+    std::vector<ListedChunk> page;
+    {
+      std::lock_guard lock(mutex_);
+      for (const auto& [key, chunk] : chunks_) {
+        if (page.size() == limit) break;
+        if (!after || key > *after) page.push_back({key, StateOf(chunk)});
+      }
+    }
+    Answer(io, std::move(done), Result<std::vector<ListedChunk>>(std::move(page)));
+  }
   void List(storage::IoContext& io, ChainId chain, std::optional<ChunkId> after,
             std::optional<DataId> only, uint32_t limit, ListDone done) override {
     std::vector<ListedChunk> page;
@@ -145,6 +157,7 @@ class FakeEngine : public storage::Engine {
     std::lock_guard lock(mutex_);
     return health_;
   }
+  Faults GetFaults() const override { return {}; }
   Status Check() override { return Status::Ok(); }
 
  private:

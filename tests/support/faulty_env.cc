@@ -3,6 +3,7 @@
 #include <rocksdb/file_system.h>
 
 #include <algorithm>
+#include <condition_variable>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -42,6 +43,9 @@ struct State {
   bool ignore_all_log_syncs = false;
   bool full = false;
   bool fail_syncs = false;
+  bool hold_log_syncs = false;
+  std::condition_variable log_syncs_released;
+  uint64_t held_log_syncs = 0;
   uint64_t log_syncs = 0;
 };
 using StateRef = std::shared_ptr<State>;
@@ -124,7 +128,12 @@ class WritableFile : public rocksdb::FSWritableFile {
   IOStatus Close(const IOOptions&, IODebugContext*) override { return IOStatus::OK(); }
   IOStatus Flush(const IOOptions&, IODebugContext*) override { return IOStatus::OK(); }
   IOStatus Sync(const IOOptions&, IODebugContext*) override {
-    std::lock_guard lock(state_->mutex);
+    std::unique_lock lock(state_->mutex);
+    if (is_log_) {
+      ++state_->held_log_syncs;
+      state_->log_syncs_released.wait(lock, [this] { return !state_->hold_log_syncs; });
+      --state_->held_log_syncs;
+    }
     IOStatus step = state_->Step();
     if (!step.ok()) return step;
     if (state_->fail_syncs) return IOStatus::IOError("device error");
@@ -365,6 +374,24 @@ void FaultyEnv::IgnoreLogSync(uint64_t number) {
 void FaultyEnv::IgnoreAllLogSyncs() {
   std::lock_guard lock(files_->state->mutex);
   files_->state->ignore_all_log_syncs = true;
+}
+
+void FaultyEnv::HoldLogSyncs() {
+  std::lock_guard lock(files_->state->mutex);
+  files_->state->hold_log_syncs = true;
+}
+
+void FaultyEnv::ReleaseLogSyncs() {
+  {
+    std::lock_guard lock(files_->state->mutex);
+    files_->state->hold_log_syncs = false;
+  }
+  files_->state->log_syncs_released.notify_all();
+}
+
+uint64_t FaultyEnv::held_log_syncs() const {
+  std::lock_guard lock(files_->state->mutex);
+  return files_->state->held_log_syncs;
 }
 
 uint64_t FaultyEnv::log_syncs() const {

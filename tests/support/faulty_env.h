@@ -18,6 +18,7 @@ namespace sheaf::testing {
 //  - SetFull: appends answer NoSpace. FailSyncs: syncs answer IOError.
 //  - IgnoreLogSync(k): the k-th sync of a write-ahead log file (from 0) answers ok and does
 //    nothing.
+//  - HoldLogSyncs: such syncs wait, until ReleaseLogSyncs, before they do anything.
 //
 // Thread-safe; outlives the database.
 class FaultyEnv {
@@ -34,6 +35,9 @@ class FaultyEnv {
   void FailSyncs(bool fail);
   void IgnoreLogSync(uint64_t number);
   void IgnoreAllLogSyncs();
+  void HoldLogSyncs();
+  void ReleaseLogSyncs();
+  uint64_t held_log_syncs() const;  // that wait now
   uint64_t log_syncs() const;
 
  private:

@@ -90,12 +90,28 @@ Status MemoryKv::Write(std::span<const KvChange> changes, bool sync) {
   state.Wait(changed_, [&] { return !state->held; });
   state->waiting = false;
   if (!state->failure.ok()) return std::exchange(state->failure, Status::Ok());
+  if (std::exchange(state->late_failure, false)) {
+    for (const KvChange& change : changes) {
+      state->late.emplace_back(
+          change.key, change.value ? std::optional<std::string>(*change.value) : std::nullopt);
+    }
+    return {Code::kNoSpace, "disk full"};
+  }
   ++state->version;
   if (!sync) ++state->unsynced;
   for (const KvChange& change : changes) {
     state->rows[std::string(change.key)][state->version] =
         change.value ? std::optional<std::string>(*change.value) : std::nullopt;
   }
+  return Status::Ok();
+}
+
+Status MemoryKv::Recover() {
+  auto state = state_.Lock();
+  if (!state->no_recovery.ok()) return state->no_recovery;
+  ++state->version;
+  for (auto& [key, value] : std::exchange(state->late, {}))
+    state->rows[key][state->version] = value;
   return Status::Ok();
 }
 

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "common/guarded.h"
@@ -28,9 +29,17 @@ class MemoryKv final : public KvStore {
               const Visitor& visitor) const override;
   std::unique_ptr<ReadView> Snapshot() const override;
   Status Write(std::span<const KvChange> changes, bool sync) override;
+  Status Recover() override;
+  bool SpaceIsShort() override { return state_.Lock()->space_short; }
 
   // The next write answers this and changes nothing.
   void FailNextWrite(Status status) { state_.Lock()->failure = std::move(status); }
+  // The next write answers kNoSpace and is applied once the store recovers, as a batch whose log
+  // record was whole.
+  void FailNextWriteLate() { state_.Lock()->late_failure = true; }
+  // What Recover answers while it is not ok.
+  void FailRecovery(Status status) { state_.Lock()->no_recovery = std::move(status); }
+  void SetSpaceShort(bool is_short) { state_.Lock()->space_short = is_short; }
   // From now on writes wait, until Release.
   void HoldWrites() { state_.Lock()->held = true; }
   void Release();
@@ -51,6 +60,10 @@ class MemoryKv final : public KvStore {
     uint64_t version = 0;
     uint64_t unsynced = 0;
     Status failure;
+    Status no_recovery;
+    bool late_failure = false;
+    bool space_short = false;
+    std::vector<std::pair<std::string, std::optional<std::string>>> late;
     bool held = false;
     bool waiting = false;
   };

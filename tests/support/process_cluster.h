@@ -34,6 +34,11 @@ class ProcessCluster {
   ~ProcessCluster();
 
   const std::string& meta_address() const { return meta_.listen; }
+  // Where the metadata service, or a server's target, keeps its state.
+  std::string meta_directory() const { return dir_ / "meta"; }
+  std::string target_directory(int server) const {
+    return dir_ / ("storage" + std::to_string(server));
+  }
   int servers() const { return static_cast<int>(servers_.size()); }
 
   // kill -9, and the process is reaped. They may be started again: with the same state and

@@ -29,10 +29,10 @@ struct RawFrame {
 class RawFrameClient {
  public:
   explicit RawFrameClient(const Address& address) {
-    auto fd = Connect(address, 5000);
+    auto fd = Connect(address, 30'000);
     CHECK(fd.ok(), fd.status().ToString());
     fd_ = std::move(*fd);
-    const timeval wait{10, 0};
+    const timeval wait{30, 0};
     ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
     ::setsockopt(fd_.get(), SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
   }
@@ -44,6 +44,7 @@ class RawFrameClient {
   bool Send(std::string_view bytes) {
     while (!bytes.empty()) {
       const ssize_t sent = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (sent < 0 && errno == EINTR) continue;
       if (sent <= 0) return false;
       bytes.remove_prefix(static_cast<size_t>(sent));
     }
@@ -102,6 +103,7 @@ class RawFrameClient {
   bool ReceiveAll(std::span<uint8_t> into) {
     while (!into.empty()) {
       const ssize_t got = ::recv(fd_.get(), into.data(), into.size(), 0);
+      if (got < 0 && errno == EINTR) continue;
       CHECK(got >= 0 || errno == ECONNRESET || errno == EPIPE,
             std::string("no answer: ") + std::strerror(errno));
       if (got <= 0) return false;

@@ -4,12 +4,12 @@
 //   executor   32 threads, each running operations of three puts with a request id, one after the
 //   other
 //
-// Rounds of both are interleaved; the medians and their ratio are printed at the end.
+// Each iteration is one round of both; the figures are medians over the rounds and the ratio is the
+// median of the rounds' ratios.
 // SHEAF_BENCH_DIR says where the databases are made (else the working directory).
 
 #include <benchmark/benchmark.h>
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -25,6 +25,7 @@
 #include "meta/ops/executor.h"
 #include "meta/schema/keys.h"
 #include "meta/schema/values.h"
+#include "tests/bench/samples.h"
 
 namespace sheaf::meta {
 namespace {
@@ -62,11 +63,6 @@ double Rate(const std::function<void(int, uint64_t)>& step, std::vector<uint64_t
   for (std::thread& thread : threads) thread.join();
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   return static_cast<double>(steps) / took.count();
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 class Comparison {
@@ -129,25 +125,24 @@ class Comparison {
 
 void ExecutorAgainstPlainBatches(benchmark::State& state) {
   Comparison comparison;
-  std::vector<double> plain, executor;
+  bench::Samples plain, executor, ratio;
   for (auto _ : state) {
-    for (int round = 0; round < kRounds; ++round) {
-      plain.push_back(comparison.PlainRound());
-      executor.push_back(comparison.ExecutorRound());
-    }
+    const double plain_rate = comparison.PlainRound();
+    const double executor_rate = comparison.ExecutorRound();
+    plain.Add(plain_rate);
+    executor.Add(executor_rate);
+    ratio.Add(executor_rate / plain_rate);
   }
-  const auto spread = [](const std::vector<double>& values) {
-    const auto [low, high] = std::minmax_element(values.begin(), values.end());
-    return (*high - *low) / Median(values);
-  };
-  state.counters["plain_per_s"] = Median(plain);
-  state.counters["executor_per_s"] = Median(executor);
-  state.counters["ratio"] = Median(executor) / Median(plain);
+  bench::ReportSpread(state, "plain_per_s", plain);
+  bench::ReportSpread(state, "executor_per_s", executor);
+  bench::ReportSpread(state, "ratio", ratio);
+  state.counters["ratio_goal"] = 0.6;
   state.counters["group_size"] = comparison.GroupSize();
-  state.counters["plain_spread"] = spread(plain);
-  state.counters["executor_spread"] = spread(executor);
 }
-BENCHMARK(ExecutorAgainstPlainBatches)->Iterations(1)->Unit(benchmark::kMillisecond);
+BENCHMARK(ExecutorAgainstPlainBatches)
+    ->Iterations(kRounds)
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace sheaf::meta

@@ -1,27 +1,30 @@
 // What an answer costs over the framed transport, beside a bare gRPC echo of the same and beside
-// iperf3 with as many connections, in one run and in two processes each.
+// iperf3 with as many connections, in one run and in two processes each. Each iteration is one
+// round of all sides of an answer size in turn; the figures are medians over the rounds, and a
+// ratio is the median of the rounds' ratios.
 //
-//   transport_bench [--runs N] [--seconds S] [--connections C] [--json FILE]
-//                   [--only framed|grpc|iperf3] [--connect ADDRESS]
+//   transport_bench [--rounds 3] [--seconds 2] [--connections 1] [--only framed|grpc|iperf3]
+//                   [--connect ADDRESS] [options of Google Benchmark]
 //
-// Rows: 4 KiB and 16 KiB answers at depth 128, 1 MiB answers at depth 8, a connection; goals are
-// 200,000 answers of 4 KiB a second and, of 1 MiB, 0.8 of iperf3. Every run
-// measures all rows in turn; figures are medians over the runs, with the lowest and the highest.
-// CPU time is per answer, client and server. --connect uses a framed echo server that already runs
-// (sheaf-storage --echo), whose CPU time is then not counted.
+// 4 KiB and 16 KiB answers at depth 128, 1 MiB answers at depth 8, a connection; goals are 200,000
+// answers of 4 KiB a second and, of 1 MiB, 0.8 of iperf3. Counters: answers a second and GB/s of a
+// side, CPU microseconds an answer at the client and at the server. --connect uses a framed echo
+// server that already runs (sheaf-storage --echo), whose CPU time is then not counted.
+
+#include <benchmark/benchmark.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
+#include "tests/bench/samples.h"
 #include "tests/bench/transport/echo_load.h"
 #include "tests/bench/transport/server_process.h"
 
@@ -29,53 +32,45 @@ namespace sheaf::bench {
 namespace {
 
 struct Options {
-  int runs = 3;
+  int rounds = 3;
   double seconds = 2;
   int connections = 1;
-  std::string json_file;
   std::string only;
   std::string connect;
 };
 
-struct Sample {
-  double per_second = 0;
-  double gb_per_second = 0;
-  double client_us = 0;  // CPU an answer
+// Answers of one size.
+struct Answers {
+  const char* name;
+  size_t bytes;
+  int depth;  // a connection
+  std::vector<std::string> planes;
+  // What the framed plane should reach; 0: no goal.
+  double framed_per_s_goal;
+  double to_iperf3_goal;
+};
+
+// What one plane did in one round.
+struct Figure {
+  double per_second = 0;  // answers
+  double client_us = 0;   // CPU an answer
   double server_us = 0;
 };
 
-struct Row {
-  std::string plane;
-  size_t bytes;
-  int depth;
-  std::vector<Sample> samples;
-  std::string name() const { return plane + " " + std::to_string(bytes / 1024) + " KiB"; }
-};
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values.empty() ? 0 : values[values.size() / 2];
-}
-
-double MedianOf(const Row& row, double Sample::*member) {
-  std::vector<double> values;
-  for (const Sample& sample : row.samples) values.push_back(sample.*member);
-  return Median(std::move(values));
-}
-
-Result<Sample> Measure(const Options& options, const Row& row) {
-  const bool framed = row.plane == "framed";
+Result<Figure> MeasureEcho(const Options& options, const Answers& answers,
+                           const std::string& plane) {
+  const bool framed = plane == "framed";
   std::optional<ServerProcess> server;
   std::string address = options.connect;
   if (!framed || address.empty()) {
-    ASSIGN_OR_RETURN(auto started, ServerProcess::Start({"/proc/self/exe", "--serve", row.plane},
+    ASSIGN_OR_RETURN(auto started, ServerProcess::Start({"/proc/self/exe", "--serve", plane},
                                                         /*announces=*/true));
     server.emplace(std::move(started));
     address = server->announced();
   }
   Load load;
-  load.answer_bytes = row.bytes;
-  load.depth = row.depth;
+  load.answer_bytes = answers.bytes;
+  load.depth = answers.depth;
   load.connections = options.connections;
   load.duration = std::chrono::milliseconds(static_cast<int64_t>(options.seconds * 1000));
   ASSIGN_OR_RETURN(auto runner,
@@ -87,13 +82,12 @@ Result<Sample> Measure(const Options& options, const Row& row) {
     if (server) served += sign * server->CpuSeconds();
   };
   RETURN_IF_ERROR(runner->Run([&] { cpu(-1); }, [&] { cpu(1); }));
-  Sample sample;
-  sample.per_second = runner->per_second();
-  sample.gb_per_second = sample.per_second * static_cast<double>(row.bytes) / 1e9;
-  const double answers = std::max(1.0, sample.per_second * options.seconds);
-  sample.client_us = client * 1e6 / answers;
-  sample.server_us = served * 1e6 / answers;
-  return sample;
+  Figure figure;
+  figure.per_second = runner->per_second();
+  const double count = std::max(1.0, figure.per_second * options.seconds);
+  figure.client_us = client * 1e6 / count;
+  figure.server_us = served * 1e6 / count;
+  return figure;
 }
 
 std::string FreePort() {
@@ -102,19 +96,17 @@ std::string FreePort() {
   return std::to_string(BoundAddress(listener->get(), {.host = "127.0.0.1"})->port);
 }
 
-Sample FromIperf3(const nlohmann::json& end) {
-  Sample sample;
-  const double bytes = end["sum_received"]["bits_per_second"].get<double>() / 8;
-  sample.gb_per_second = bytes / 1e9;
-  sample.per_second = bytes / (1 << 20);
+Figure FromIperf3(const nlohmann::json& end) {
+  Figure figure;
+  figure.per_second = end["sum_received"]["bits_per_second"].get<double>() / 8 / (1 << 20);
   const auto& cpu = end["cpu_utilization_percent"];
-  sample.client_us = cpu["host_total"].get<double>() * 1e4 / sample.per_second;
-  sample.server_us = cpu["remote_total"].get<double>() * 1e4 / sample.per_second;
-  return sample;
+  figure.client_us = cpu["host_total"].get<double>() * 1e4 / figure.per_second;
+  figure.server_us = cpu["remote_total"].get<double>() * 1e4 / figure.per_second;
+  return figure;
 }
 
 // The server sends, as it does when it answers. An "answer" is a MiB.
-Result<Sample> MeasureIperf3(const Options& options) {
+Result<Figure> MeasureIperf3(const Options& options) {
   const std::string port = FreePort();
   ASSIGN_OR_RETURN(auto server, ServerProcess::Start({"iperf3", "-s", "-1", "-B", "127.0.0.1", "-p",
                                                       port, "--forceflush"},
@@ -139,120 +131,107 @@ Result<Sample> MeasureIperf3(const Options& options) {
   return Status(Code::kIo, "run iperf3: no result (" + text.substr(0, 200) + ")");
 }
 
-struct Report {
-  std::vector<Row> rows = {{"framed", 4 << 10, 128, {}}, {"framed", 16 << 10, 128, {}},
-                           {"framed", 1 << 20, 8, {}},   {"grpc", 4 << 10, 128, {}},
-                           {"grpc", 1 << 20, 8, {}},     {"iperf3", 1 << 20, 0, {}}};
+// The figures of one plane over the rounds.
+struct Series {
+  std::string plane;
+  Samples per_second;
+  Samples client_us;
+  Samples server_us;
+  Samples framed_ratio;  // of the framed plane in the same round to this one
 
-  // Of the median rates; 0 when one was not measured.
-  double Ratio(const std::string& a, const std::string& b) const {
-    const double below = RateOf(b);
-    return below > 0 ? RateOf(a) / below : 0;
-  }
-
- private:
-  double RateOf(const std::string& name) const {
-    const auto row =
-        std::find_if(rows.begin(), rows.end(), [&](const Row& r) { return r.name() == name; });
-    return row == rows.end() ? 0 : MedianOf(*row, &Sample::per_second);
+  void Report(benchmark::State& state, size_t bytes) const {
+    ReportSpread(state, plane + "_per_s", per_second);
+    state.counters[plane + "_gb_per_s"] = per_second.Median() * static_cast<double>(bytes) / 1e9;
+    ReportMedian(state, plane + "_client_us", client_us);
+    ReportMedian(state, plane + "_server_us", server_us);
+    ReportSpread(state, "framed_to_" + plane, framed_ratio);
   }
 };
 
-constexpr struct {
-  const char* a;
-  const char* b;
-} kRatios[] = {{"framed 1024 KiB", "iperf3 1024 KiB"},
-               {"framed 1024 KiB", "grpc 1024 KiB"},
-               {"framed 4 KiB", "grpc 4 KiB"}};
-
-nlohmann::json ToJson(const Options& options, const Report& report) {
-  nlohmann::json json;
-  json["connections"] = options.connections;
-  json["runs"] = options.runs;
-  for (const Row& row : report.rows) {
-    if (row.samples.empty()) continue;
-    auto& entry = json["rows"][row.name()];
-    entry["depth"] = row.depth;
-    entry["answers_per_s"] = MedianOf(row, &Sample::per_second);
-    entry["gb_per_s"] = MedianOf(row, &Sample::gb_per_second);
-    entry["client_cpu_us"] = MedianOf(row, &Sample::client_us);
-    entry["server_cpu_us"] = MedianOf(row, &Sample::server_us);
-    for (const Sample& sample : row.samples) {
-      entry["all_answers_per_s"].push_back(sample.per_second);
+// One round: every plane in turn. The framed one is measured first.
+Status RunRound(const Options& options, const Answers& answers, std::vector<Series>& all) {
+  double framed = 0;
+  for (Series& series : all) {
+    auto figure = series.plane == "iperf3" ? MeasureIperf3(options)
+                                           : MeasureEcho(options, answers, series.plane);
+    RETURN_IF_ERROR(figure.status().With("measure " + series.plane));
+    series.per_second.Add(figure->per_second);
+    series.client_us.Add(figure->client_us);
+    series.server_us.Add(figure->server_us);
+    if (series.plane == "framed") {
+      framed = figure->per_second;
+    } else if (framed > 0) {
+      series.framed_ratio.Add(framed / figure->per_second);
     }
   }
-  for (const auto& [a, b] : kRatios) {
-    const double ratio = report.Ratio(a, b);
-    if (ratio > 0) json["ratios"][std::string(a) + " / " + b] = ratio;
-  }
-  return json;
+  return Status::Ok();
 }
 
-void Print(const Options& options, const Report& report) {
-  std::printf("%-16s %6s %12s %10s %12s %12s %22s\n", "answers", "depth", "per second", "GB/s",
-              "client us", "server us", "lowest..highest");
-  for (const Row& row : report.rows) {
-    if (row.samples.empty()) continue;
-    std::vector<double> rates;
-    for (const Sample& sample : row.samples) rates.push_back(sample.per_second);
-    const auto [low, high] = std::minmax_element(rates.begin(), rates.end());
-    std::printf("%-16s %6d %12.0f %10.2f %12.2f %12.2f %10.0f..%.0f\n", row.name().c_str(),
-                row.depth, MedianOf(row, &Sample::per_second),
-                MedianOf(row, &Sample::gb_per_second), MedianOf(row, &Sample::client_us),
-                MedianOf(row, &Sample::server_us), *low, *high);
+void Compare(benchmark::State& state, const Options& options, const Answers& answers) {
+  std::vector<Series> all;
+  for (const std::string& plane : answers.planes) {
+    if (options.only.empty() || options.only == plane) all.push_back({plane, {}, {}, {}, {}});
   }
-  std::printf("\n%d connection(s)\n", options.connections);
-  for (const auto& [a, b] : kRatios) {
-    const double ratio = report.Ratio(a, b);
-    if (ratio > 0) std::printf("%s to %s: %.2f\n", a, b, ratio);
+  if (all.empty()) {
+    state.SkipWithError(("not measured over " + options.only).c_str());
+    return;
+  }
+  for (auto _ : state) {
+    const Status status = RunRound(options, answers, all);
+    if (status.ok()) continue;
+    state.SkipWithError(status.ToString().c_str());
+    return;
+  }
+  for (const Series& series : all) series.Report(state, answers.bytes);
+  if (answers.framed_per_s_goal > 0) {
+    state.counters["framed_per_s_goal"] = answers.framed_per_s_goal;
+  }
+  if (answers.to_iperf3_goal > 0) {
+    state.counters["framed_to_iperf3_goal"] = answers.to_iperf3_goal;
   }
 }
+
+// Of iperf3 an "answer" is a MiB.
+const Answers kAnswers[] = {{"4KiB_depth128", 4 << 10, 128, {"framed", "grpc"}, 200'000, 0},
+                            {"16KiB_depth128", 16 << 10, 128, {"framed"}, 0, 0},
+                            {"1MiB_depth8", 1 << 20, 8, {"framed", "grpc", "iperf3"}, 0, 0.8}};
 
 int Run(const Options& options) {
-  Report report;
-  for (int run = 0; run < options.runs; ++run) {
-    for (Row& row : report.rows) {
-      if (!options.only.empty() && options.only != row.plane) continue;
-      const auto sample = row.plane == "iperf3" ? MeasureIperf3(options) : Measure(options, row);
-      if (!sample.ok()) {
-        std::fprintf(stderr, "%s: %s\n", row.name().c_str(), sample.status().ToString().c_str());
-        return 1;
-      }
-      row.samples.push_back(*sample);
-    }
+  for (const Answers& answers : kAnswers) {
+    const std::string name = std::string("Answers/") + answers.name;
+    benchmark::RegisterBenchmark(
+        name.c_str(),
+        [&options, &answers](benchmark::State& state) { Compare(state, options, answers); })
+        ->Iterations(options.rounds)
+        ->UseRealTime()
+        ->Unit(benchmark::kMillisecond);
   }
-  Print(options, report);
-  const std::string json = ToJson(options, report).dump(2);
-  if (options.json_file.empty()) {
-    std::printf("\n%s\n", json.c_str());
-  } else {
-    std::ofstream(options.json_file) << json << "\n";
-  }
+  benchmark::RunSpecifiedBenchmarks();
   return 0;
 }
 
 int Usage() {
   std::fprintf(stderr,
-               "usage: transport_bench [--runs N] [--seconds S] [--connections C] [--json FILE]\n"
-               "                       [--only framed|grpc|iperf3] [--connect ADDRESS]\n");
+               "usage: transport_bench [--rounds 3] [--seconds 2] [--connections 1]\n"
+               "                       [--only framed|grpc|iperf3] [--connect ADDRESS]\n"
+               "                       [--benchmark_...]\n");
   return 2;
 }
 
 int Main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);  // takes its own options out
   Options options;
-  std::map<std::string, std::string> given;
-  for (int i = 1; i + 1 < argc; i += 2) given[argv[i]] = argv[i + 1];
-  if (argc % 2 == 0) return Usage();
-  for (const auto& [name, value] : given) {
+  for (int i = 1; i < argc; i += 2) {
+    const std::string_view name = argv[i];
+    if (i + 1 == argc) return Usage();
+    const std::string value = argv[i + 1];
     if (name == "--serve") return value == "framed" ? ServeFramed() : ServeGrpc();
-    if (name == "--runs")
-      options.runs = std::max(1, std::atoi(value.c_str()));
+    if (name == "--rounds")
+      options.rounds = std::max(1, std::atoi(value.c_str()));
     else if (name == "--seconds")
       options.seconds = std::max(0.1, std::atof(value.c_str()));
     else if (name == "--connections")
       options.connections = std::max(1, std::atoi(value.c_str()));
-    else if (name == "--json")
-      options.json_file = value;
     else if (name == "--only")
       options.only = value;
     else if (name == "--connect")

@@ -12,13 +12,17 @@ using std::chrono::milliseconds;
 TEST(DelayQueueTest, RunsInOrderOfTimeNotOfPosting) {
   DelayQueue queue(1);
   std::vector<int> order;
+  std::promise<void> posted;
   std::promise<void> last;
   const auto now = Clock::System().Now();
+  // Its one thread is kept until both are there, however long that takes.
+  queue.Post(now, [both = posted.get_future().share()] { both.wait(); });
   queue.Post(now + milliseconds(30), [&] {
     order.push_back(2);
     last.set_value();
   });
   queue.Post(now + milliseconds(5), [&] { order.push_back(1); });
+  posted.set_value();
   last.get_future().wait();
   EXPECT_EQ(order, (std::vector<int>{1, 2}));
 }

@@ -19,8 +19,8 @@ class FakeCluster : public proto::Cluster::Service {
                            proto::OpenSessionResponse* response) override {
     const std::lock_guard lock(mutex);
     response->set_incarnation(++last_incarnation);
-    response->set_renew_ms(50);
-    response->set_lease_ms(1000);
+    response->set_renew_ms(renew_ms);
+    response->set_lease_ms(20 * renew_ms);
     response->set_removal_epoch(0);
     alive.insert(last_incarnation);
     return grpc::Status::OK;
@@ -63,6 +63,7 @@ class FakeCluster : public proto::Cluster::Service {
 
   std::mutex mutex;
   std::condition_variable changed;
+  uint32_t renew_ms = 50;
   uint64_t last_incarnation = 0;
   std::set<uint64_t> alive;
   std::set<uint64_t> closed;

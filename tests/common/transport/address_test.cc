@@ -38,7 +38,8 @@ TEST(AddressTest, RefusesWhatIsNoAddressNamingItAndTheForm) {
        {std::string(""), std::string("host"), std::string(":80"), std::string("host:"),
         std::string("host:x"), std::string("host:80x"), std::string("host:65536"),
         std::string("host:-1"), std::string("::1:80"), std::string("[host]:80"),
-        std::string("unix:"), std::string("unix:relative"), "unix:/" + std::string(200, 'x')}) {
+        std::string("unix:"), std::string("unix:relative"), "unix:/" + std::string(200, 'x'),
+        std::string("host\0:80", 8), std::string("unix:/run\0/s", 12)}) {
     const auto address = Address::Parse(text);
     ASSERT_FALSE(address.ok()) << text;
     EXPECT_EQ(address.status().code(), Code::kUsage);

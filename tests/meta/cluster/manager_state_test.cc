@@ -117,6 +117,12 @@ TEST_F(ManagerStateTest, RefusesRegistrationsItCannotTakeIn) {
   request = NodeRequest("a");
   request.mutable_addresses()->clear_framed();
   EXPECT_EQ(state_.CheckRegister(request).status().code(), Code::kInvalid);
+  // Clients refuse a map with an address that they cannot read, all of it.
+  for (const char* address : {"no port", "::1:7710", "unix:/run/a.sock", "host:"}) {
+    request = NodeRequest("a");
+    request.mutable_addresses()->set_framed(address);
+    EXPECT_EQ(state_.CheckRegister(request).status().code(), Code::kInvalid) << address;
+  }
   request = NodeRequest("a");
   *request.add_targets() = request.targets(0);
   EXPECT_EQ(state_.CheckRegister(request).status().code(), Code::kInvalid);

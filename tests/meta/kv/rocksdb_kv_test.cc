@@ -153,6 +153,65 @@ TEST(RocksDbKvTest, AFullDiskIsNoSpaceAndLosesNothing) {
   EXPECT_FALSE(kv->Get("b")->has_value());
 }
 
+TEST(RocksDbKvTest, TakesWritesAgainOnceAFullDiskHasRoom) {
+  TempDir dir;
+  FaultyEnv env(Seed());
+  auto kv = OpenRocksDbKv(dir / "db", {.env = env.get()}).value();
+  const auto put = [&](const std::string& key) {
+    const std::vector<KvChange> batch = {{key, key}};
+    return kv->Write(batch, true);
+  };
+  for (int round = 0; round < 3; ++round) {
+    const std::string n = std::to_string(round);
+    ASSERT_TRUE(put("kept" + n).ok());
+    const auto before = kv->Snapshot();
+    env.FillDisk(true);
+    EXPECT_EQ(put("failed" + n).code(), Code::kNoSpace);
+    EXPECT_EQ(**before->Get("kept" + n), "kept" + n);
+    EXPECT_EQ(kv->Recover().code(), Code::kNoSpace);
+    EXPECT_EQ(put("refused" + n).code(), Code::kNoSpace);
+    EXPECT_EQ(before->Get("kept" + n).status().code(), Code::kUnavailable);
+    EXPECT_EQ(**kv->Get("kept" + n), "kept" + n) << "read while the disk is full";
+    EXPECT_EQ(**kv->Snapshot()->Get("kept" + n), "kept" + n);
+    env.FillDisk(false);
+    ASSERT_TRUE(kv->Recover().ok());
+    ASSERT_TRUE(put("after" + n).ok());
+  }
+  kv.reset();
+  kv = OpenRocksDbKv(dir / "db", {.env = env.get()}).value();
+  for (const char* n : {"0", "1", "2"}) {
+    EXPECT_TRUE(kv->Get(std::string("kept") + n)->has_value());
+    EXPECT_TRUE(kv->Get(std::string("after") + n)->has_value());
+    EXPECT_FALSE(kv->Get(std::string("refused") + n)->has_value());
+  }
+}
+
+// What opening the database anew leaves must survive a crash as what was there before did.
+TEST(RocksDbKvTest, WhatWasAcknowledgedAroundARecoverySurvivesACrash) {
+  const uint64_t seed = Seed();
+  for (uint64_t round = 0; round < 10; ++round) {
+    TempDir dir;
+    FaultyEnv env(seed + round);
+    const std::vector<KvChange> one = {{"one", "1"}};
+    const std::vector<KvChange> two = {{"two", "2"}};
+    {
+      auto kv = OpenRocksDbKv(dir / "db", {.env = env.get()}).value();
+      ASSERT_TRUE(kv->Write(one, true).ok());
+      env.FillDisk(true);
+      EXPECT_FALSE(kv->Write(two, true).ok());
+      env.FillDisk(false);
+      ASSERT_TRUE(kv->Recover().ok());
+      ASSERT_TRUE(kv->Write(two, true).ok());
+      env.Crash();
+    }
+    env.Recover(/*rot=*/round % 2 == 0);
+    auto kv = OpenRocksDbKv(dir / "db", {.env = env.get()});
+    ASSERT_TRUE(kv.ok()) << kv.status().ToString() << " seed " << seed + round;
+    EXPECT_EQ(**(*kv)->Get("one"), "1") << "seed " << seed + round;
+    EXPECT_EQ(**(*kv)->Get("two"), "2") << "seed " << seed + round;
+  }
+}
+
 // At every append and sync of the log in turn: what was acknowledged is found again, the batch
 // under way is whole or absent, and removing the sync would be noticed.
 TEST(RocksDbKvTest, SyncedBatchesSurviveACrashAtEveryLogOperation) {

@@ -40,6 +40,31 @@ TEST_F(CreateTest, StampsTheDirectory) {
   EXPECT_LT(Attr(dir).btime_ns(), clock_.WallNanos());
 }
 
+TEST_F(CreateTest, OnAFullDiskNothingIsAddedAndRemovalWorks) {
+  const uint64_t dir = MakeDir(kRoot, "d");
+  const uint64_t file = MakeFile(dir, "f");
+  const uint64_t other = MakeFile(dir, "g");
+  kv_.SetSpaceShort(true);
+  EXPECT_EQ(CodeOf(meta_.Create(dir, "new")), Code::kNoSpace);
+  EXPECT_EQ(CodeOf(meta_.Mkdir(dir, "new")), Code::kNoSpace);
+  EXPECT_EQ(CodeOf(meta_.Mknod(dir, "new", S_IFIFO | 0600)), Code::kNoSpace);
+  EXPECT_EQ(CodeOf(meta_.Symlink(dir, "new", "f")), Code::kNoSpace);
+  EXPECT_EQ(CodeOf(meta_.Link(file, dir, "new")), Code::kNoSpace);
+  EXPECT_EQ(CodeOf(meta_.SetXattr(file, "user.x", "value")), Code::kNoSpace);
+  EXPECT_EQ(CodeOf(meta_.Create(dir, "f")), Code::kExists) << "what would fail anyway says so";
+  EXPECT_TRUE(meta_.Create(dir, "f", 0644, O_RDWR, /*exclusive=*/false).ok()) << "it is there";
+  EXPECT_TRUE(meta_.Rename(dir, "g", kRoot, "h").ok());
+  EXPECT_TRUE(meta_.Fsync(file, Attr(file).size_epoch(), 10).ok());
+  EXPECT_TRUE(meta_.Truncate(file, 0).ok());
+  EXPECT_TRUE(meta_.Close(file).ok());
+  EXPECT_TRUE(meta_.Unlink(dir, "f").ok());
+  EXPECT_TRUE(meta_.Unlink(kRoot, "h").ok());
+  EXPECT_TRUE(meta_.Rmdir(kRoot, "d").ok());
+  EXPECT_EQ(Attr(other).nlink(), 0u);
+  kv_.SetSpaceShort(false);
+  EXPECT_TRUE(meta_.Create(kRoot, "new").ok());
+}
+
 TEST_F(CreateTest, DataIdsAreDistinct) {
   std::set<uint64_t> seen;
   for (int i = 0; i < 10; ++i) {

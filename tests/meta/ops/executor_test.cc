@@ -162,10 +162,80 @@ TEST_F(ExecutorTest, ScansMergeTheOpenGroup) {
 
 TEST_F(ExecutorTest, AFailedWriteFailsItsGroupAndIsForgotten) {
   OpenSession(7);
-  kv_.FailNextWrite({Code::kNoSpace, "disk full"});
-  EXPECT_EQ(executor_->Run(Id(1), Increment()).status().code(), Code::kNoSpace);
-  EXPECT_EQ(*executor_->Run(Id(2, 2), Increment()), "1");
+  kv_.FailRecovery({Code::kIo, "the disk is gone"});
+  kv_.FailNextWrite({Code::kIo, "the disk is gone"});
+  EXPECT_EQ(executor_->Run(Id(1), Increment()).status().code(), Code::kIo);
+  EXPECT_EQ(executor_->Run(Id(2), Increment()).status().code(), Code::kIo)
+      << "nothing is executed on a store that failed";
+  EXPECT_FALSE(executor_->Committed()->Get("~count")->has_value());
   EXPECT_EQ(executor_->Stats().commit_failures, 1u);
+}
+
+TEST_F(ExecutorTest, AStoreThatRecoversAtOnceHasTheCallerSendAgain) {
+  OpenSession(7);
+  kv_.FailNextWrite({Code::kNoSpace, "disk full"});
+  const Status refused = executor_->Run(Id(1), Increment()).status();
+  EXPECT_EQ(refused.code(), Code::kUnavailable);
+  EXPECT_EQ(refused.retry(), Retry::kSame);
+  EXPECT_EQ(*executor_->Run(Id(1), Increment()), "1");
+  EXPECT_EQ(executor_->Stats().recoveries, 1u);
+}
+
+TEST_F(ExecutorTest, ABatchThatSurvivedItsFailureIsNotExecutedAgain) {
+  OpenSession(7);
+  ASSERT_TRUE(executor_->Run(Id(1), Increment()).ok());
+  kv_.FailNextWriteLate();
+  EXPECT_EQ(executor_->Run(Id(2), Increment()).status().code(), Code::kUnavailable);
+  EXPECT_EQ(*executor_->Run(Id(2), Increment()), "2");
+  EXPECT_EQ(executor_->Stats().retries, 1u);
+  EXPECT_EQ(*executor_->Run(Id(3), Increment()), "3");
+  const ExecutorState before = DecodeExecutorState(**kv_.Get(ExecutorStateKey())).value();
+  ASSERT_TRUE(executor_->Run(Id(4), Increment()).ok());
+  EXPECT_EQ(DecodeExecutorState(**kv_.Get(ExecutorStateKey()))->index, before.index + 1);
+}
+
+TEST_F(ExecutorTest, AFullStoreIsTriedAgainAndReadMeanwhile) {
+  OpenSession(7);
+  ASSERT_TRUE(executor_->Run(Id(1), Increment()).ok());
+  kv_.FailRecovery({Code::kNoSpace, "disk full"});
+  kv_.FailNextWrite({Code::kNoSpace, "disk full"});
+  EXPECT_EQ(executor_->Run(Id(2), Increment()).status().code(), Code::kNoSpace);
+  EXPECT_EQ(executor_->Run(Id(3), Increment()).status().code(), Code::kNoSpace);
+  EXPECT_EQ(**executor_->Committed()->Get("~count"), "1");
+  kv_.FailRecovery(Status::Ok());
+  clock_.Advance(std::chrono::seconds(1));
+  EXPECT_EQ(*executor_->Run(Id(4), Increment()), "2");
+}
+
+TEST_F(ExecutorTest, AStoreThatLostAcknowledgedBatchesIsNotWrittenAgain) {
+  OpenSession(7);
+  const ExecutorState now = DecodeExecutorState(**kv_.Get(ExecutorStateKey())).value();
+  ASSERT_TRUE(executor_->Run(Id(1), Increment()).ok());
+  const std::string key = ExecutorStateKey();
+  const std::string older = EncodeExecutorState(now);
+  const std::vector<KvChange> lost = {{key, older}};
+  ASSERT_TRUE(kv_.Write(lost, true).ok());
+  kv_.FailNextWrite({Code::kNoSpace, "disk full"});
+  EXPECT_EQ(executor_->Run(Id(2), Increment()).status().code(), Code::kNoSpace);
+  for (uint64_t i = 3; i < 6; ++i) {
+    clock_.Advance(std::chrono::seconds(1));
+    EXPECT_EQ(executor_->Run(Id(i), Increment()).status().code(), Code::kCorrupt);
+  }
+}
+
+TEST_F(ExecutorTest, ARefusalForWantOfSpaceIsNotStored) {
+  OpenSession(7);
+  const auto full = [](OpContext& ctx) -> Result<std::string> {
+    RETURN_IF_ERROR(ctx.CheckSpace("test"));
+    return std::string("done");
+  };
+  kv_.SetSpaceShort(true);
+  const uint64_t before = kv_.writes();
+  EXPECT_EQ(executor_->Run(Id(1), full).status().code(), Code::kNoSpace);
+  EXPECT_EQ(kv_.writes(), before);
+  EXPECT_TRUE(executor_->Stats().space_short);
+  kv_.SetSpaceShort(false);
+  EXPECT_EQ(*executor_->Run(Id(1), full), "done");
 }
 
 TEST_F(ExecutorTest, ARetryGetsTheFirstAnswer) {

@@ -29,6 +29,8 @@ class MetaServerTest : public ::testing::Test {
     options_.listen = "127.0.0.1:0";
     options_.metrics = "";
     options_.reclaim_interval = std::chrono::milliseconds(10);
+    // Neither the session nor the storage server is kept alive here: they outlive any test.
+    options_.lease = options_.session_lease = std::chrono::hours(1);
     Start();
     OpenSession();
   }
@@ -368,7 +370,7 @@ TEST_F(MetaServerTest, HeartbeatsRenewLeases) {
   request.set_map_version(GetStatus().map().version());
   proto::HeartbeatResponse response;
   ASSERT_TRUE(Cluster(&proto::Cluster::Stub::Heartbeat, request, &response).ok());
-  EXPECT_EQ(response.lease_ms(), 2000u);
+  EXPECT_EQ(response.lease_ms(), options_.lease.count());
   request.set_node_id(9);
   EXPECT_EQ(Cluster(&proto::Cluster::Stub::Heartbeat, request, &response).code(), Code::kNotFound);
 }

@@ -166,6 +166,12 @@ class EngineRig {
            })
         .get();
   }
+  Result<std::vector<Engine::ListedChunk>> ListAll() {
+    return Start<std::vector<Engine::ListedChunk>>([this](auto done) {
+             engine_->ListAll(*io_, std::nullopt, 1000, done);
+           })
+        .get();
+  }
 
  private:
   void MakeContext() {

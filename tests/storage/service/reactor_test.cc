@@ -291,8 +291,11 @@ TEST_F(ReactorTest, ClosesAPeerThatStallsWithinAFrame) {
 TEST_F(ReactorTest, ClosesAnIdlePeerButNotOneThatWaitsForItsAnswer) {
   options_.limits.idle_wait = milliseconds(20);
   Start();
-  RawFrameClient waiting = Connected();
-  ASSERT_TRUE(waiting.Send(RawFrameClient::Request(1, Method::kRead, "")));
+  // In one piece with the hello, so that it is never idle before it waits.
+  RawFrameClient waiting(addresses_[0]);
+  ASSERT_TRUE(waiting.Send(transport::EncodeHello(transport::MakeClientHello()) +
+                           RawFrameClient::Request(1, Method::kRead, "")));
+  ASSERT_TRUE(waiting.Receive());  // its hello
   WaitHeld(1);
   RawFrameClient idle = Connected();
   EXPECT_FALSE(idle.Receive().has_value());

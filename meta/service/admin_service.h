@@ -1,0 +1,44 @@
+#pragma once
+
+#include "common/metrics.h"
+#include "meta/check/check_runs.h"
+#include "meta/cluster/worker_pool.h"
+#include "meta/service/call_metrics.h"
+#include "proto/admin.grpc.pb.h"
+
+namespace sheaf::meta {
+
+// Operators' calls over gRPC: decode, admit, hand on, encode. They run one by one on a thread of
+// their own, so that a check takes no reader from serving. Thread-safe.
+class AdminService final : public proto::Admin::CallbackService {
+ public:
+  static constexpr size_t kMaxWaiting = 64;  // calls; beyond it kBusy
+
+  // Both outlive the service.
+  AdminService(CheckRuns& runs, Metrics& metrics);
+
+  using Reactor = grpc::ServerUnaryReactor;
+  using Ctx = grpc::CallbackServerContext;
+
+  Reactor* BeginCheck(Ctx*, const proto::BeginCheckRequest*, proto::BeginCheckResponse*) override;
+  Reactor* StepCheck(Ctx*, const proto::StepCheckRequest*, proto::StepCheckResponse*) override;
+  Reactor* RepairFinding(Ctx*, const proto::RepairFindingRequest*,
+                         proto::RepairFindingResponse*) override;
+  Reactor* EndCheck(Ctx*, const proto::EndCheckRequest*, proto::EndCheckResponse*) override;
+  Reactor* ListData(Ctx*, const proto::ListDataRequest*, proto::ListDataResponse*) override;
+  Reactor* GetData(Ctx*, const proto::GetDataRequest*, proto::GetDataResponse*) override;
+  Reactor* DropOrphans(Ctx*, const proto::DropOrphansRequest*,
+                       proto::DropOrphansResponse*) override;
+
+ private:
+  template <typename Response, typename Work>
+  Reactor* Run(Ctx* context, Response* response, CallMetrics& metrics, Work work);
+
+  CheckRuns& runs_;
+  struct {
+    CallMetrics begin, step, repair, end, list, get, drop;
+  } metrics_;
+  WorkerPool worker_;  // last: its work uses all of the above
+};
+
+}  // namespace sheaf::meta

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <atomic>
+
+#include "proto/cluster.pb.h"
+#include "tests/support/fake_engine.h"
+
+namespace sheaf::fuzz {
+
+inline constexpr uint32_t kMaxChunkBytes = 64 << 10;  // that the engine in memory keeps
+inline constexpr int kMaxWrites = 1000;
+inline constexpr uint32_t kChain = 7;
+inline constexpr uint32_t kChainVersion = 3;
+
+inline proto::ClusterMap MapOfOneChain() {
+  proto::ClusterMap map;
+  map.set_version(1);
+  proto::Target* target = map.add_targets();
+  target->set_id(1);
+  target->set_node_id(1);
+  target->set_uuid("a");
+  proto::Chain* chain = map.add_chains();
+  chain->set_id(kChain);
+  chain->set_version(kChainVersion);
+  proto::ChainMember* member = chain->add_members();
+  member->set_target_id(1);
+  member->set_state(proto::SERVING);
+  map.add_fenced_incarnations(66);
+  return map;
+}
+
+// The engine in memory, which takes what it is told: here it is looked at first.
+class WatchedEngine : public testing::FakeEngine {
+ public:
+  void Write(storage::IoContext& io, WriteArgs args, StateDone done) override {
+    CHECK(args.key.chunk.data_id.IsSet() && !args.bytes.empty() &&
+              args.bytes.size() <= kMaxChunkBytes &&
+              uint64_t{args.offset} + args.bytes.size() <= args.chunk_size,
+          "a write out of its chunk");
+    // What it keeps must not grow with what an offset says, nor with the time it runs.
+    if (args.offset > kMaxChunkBytes || ++writes_ > kMaxWrites) {
+      return done(Status(Code::kNoSpace, "fuzz: full"));
+    }
+    FakeEngine::Write(io, std::move(args), std::move(done));
+  }
+  void Truncate(storage::IoContext& io, const ChunkKey& key, uint32_t length, uint32_t chunk_size,
+                bool extend, ChainVersion version, StateDone done) override {
+    CHECK(key.chunk.data_id.IsSet() && length <= chunk_size, "a truncate out of its chunk");
+    if (length > kMaxChunkBytes) return done(Status(Code::kNoSpace, "fuzz: full"));
+    FakeEngine::Truncate(io, key, length, chunk_size, extend, version, std::move(done));
+  }
+  void List(storage::IoContext& io, ChainId chain, std::optional<ChunkId> after,
+            std::optional<DataId> only, uint32_t limit, ListDone done) override {
+    CHECK(limit >= 1 && limit <= 4096, "a list without bounds");
+    FakeEngine::List(io, chain, after, only, limit, std::move(done));
+  }
+
+ private:
+  std::atomic<int> writes_ = 0;
+};
+
+}  // namespace sheaf::fuzz
