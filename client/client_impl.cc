@@ -65,6 +65,7 @@ Status ClientImpl::Start() {
   ASSIGN_OR_RETURN(session_, Session::Open(*cluster_, who, inodes_));
   meta_ = std::make_unique<MetaClient>(options_.meta_address, options_.meta_timeout, *session_,
                                        options_.metrics);
+  batcher_ = std::make_unique<Batcher>(*meta_, options_.meta_timeout);
   ASSIGN_OR_RETURN(router_,
                    Router::Create({.use_unix_sockets = options_.use_unix_sockets,
                                    .connections_per_server = options_.connections_per_server},

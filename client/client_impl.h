@@ -6,9 +6,11 @@
 #include "client/chunk/chunk_client.h"
 #include "client/file/file_ops.h"
 #include "client/file/inode_table.h"
+#include "client/meta/batcher.h"
 #include "client/meta/cluster_client.h"
 #include "client/meta/meta_client.h"
 #include "client/meta/session.h"
+#include "client/path_walk.h"
 #include "client/routing/router.h"
 #include "client/sheaf.h"
 
@@ -16,7 +18,7 @@ namespace sheaf::client {
 
 // Client over the parts: metadata calls go to MetaClient, what touches data to FileOps.
 // Teardown is the members' order, reversed: files, chunk operations, map, session.
-class ClientImpl : public Client {
+class ClientImpl : public Client, private PathCalls {
  public:
   explicit ClientImpl(const ClientOptions& options);
   Status Start();
@@ -62,14 +64,33 @@ class ClientImpl : public Client {
   Result<Location> Locate(std::string_view path) override;
   Result<std::string> StatusJson() override;
 
+  std::vector<Result<FileAttr>> LookupMany(const Credentials& who,
+                                           std::span<const Entry> entries) override;
+  std::vector<Result<FileAttr>> StatPaths(std::span<const std::string> paths, bool follow) override;
+  std::vector<Result<FileAttr>> CreateMany(const Credentials& who,
+                                           std::span<const NewEntry> entries) override;
+  std::vector<Result<FileAttr>> MkdirMany(const Credentials& who,
+                                          std::span<const NewEntry> entries) override;
+  std::vector<Status> UnlinkMany(const Credentials& who, std::span<const Entry> entries) override;
+  std::vector<Result<FileAttr>> SetAttrMany(const Credentials& who,
+                                            std::span<const InodeChange> changes) override;
+  std::vector<Status> WriteFiles(const Credentials& who, std::span<const WholeFile> files) override;
+
  private:
   void AddMetrics(Metrics& metrics);
+  Result<proto::LookupPathResponse> LookupPath(const Credentials& who,
+                                               proto::LookupPathRequest request) override;
+  Result<std::shared_ptr<File>> OpenOrCreate(const Credentials& who, std::string_view path,
+                                             int flags, uint32_t mode);
+  std::vector<Result<FileAttr>> Attributes(const Credentials& who,
+                                           std::vector<proto::BatchOperation> operations);
 
   const ClientOptions options_;
   InodeTable inodes_;
   std::unique_ptr<ClusterClient> cluster_;
   std::unique_ptr<Session> session_;
   std::unique_ptr<MetaClient> meta_;
+  std::unique_ptr<Batcher> batcher_;
   std::unique_ptr<Router> router_;
   std::unique_ptr<ChunkClient> chunks_;
   std::unique_ptr<FileOps> files_;

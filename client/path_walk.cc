@@ -1,84 +1,98 @@
 #include "client/path_walk.h"
 
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <utility>
+
 #include "common/status.h"
 
 namespace sheaf::client {
+namespace {
 
-std::string PathWalk::NextComponent() {
-  const size_t begin = rest_.find_first_not_of('/');
-  if (begin == rest_.npos) {
-    rest_.clear();
-    return {};
-  }
-  const size_t end = std::min(rest_.find('/', begin), rest_.size());
-  std::string component = rest_.substr(begin, end - begin);
-  rest_.erase(0, end);
-  return component;
+std::string Join(const std::vector<std::string>& names, size_t from) {
+  std::string path;
+  for (size_t i = from; i < names.size(); ++i) path += "/" + names[i];
+  return path;
 }
 
-bool PathWalk::AtLast() const { return rest_.find_first_not_of('/') == rest_.npos; }
+}  // namespace
+
+std::vector<std::string> PathWalk::TakeNames() {
+  std::vector<std::string> names;
+  for (size_t begin = 0; (begin = rest_.find_first_not_of('/', begin)) != rest_.npos;) {
+    const size_t end = std::min(rest_.find('/', begin), rest_.size());
+    names.push_back(rest_.substr(begin, end - begin));
+    begin = end;
+  }
+  rest_.clear();
+  return names;
+}
 
 Status PathWalk::Error(Code code, const char* cause) const {
   return {code, "path " + path_ + ": " + cause};
 }
 
-Status PathWalk::FollowLink(InodeId link) {
-  if (++links_ > kMaxLinks) return Error(Code::kLoop, "too many symbolic links");
-  ASSIGN_OR_RETURN(const std::string target, client_.Readlink(who_, link));
-  if (target.empty()) return Error(Code::kNotFound, "an empty symbolic link");
-  if (target.front() == '/') directory_ = kRootInode;
-  if (target.size() + rest_.size() > kMaxPath) return Error(Code::kNameTooLong, "too long");
-  rest_.insert(0, target);
+Status PathWalk::CheckLength() const {
+  if (path_.empty()) return Error(Code::kNotFound, "empty");
+  if (path_.size() > kMaxPath) return Error(Code::kNameTooLong, "too long");
   return Status::Ok();
 }
 
-Result<FileAttr> PathWalk::Resolve(bool follow_last) {
-  if (path_.empty()) return Error(Code::kNotFound, "empty");
-  if (path_.size() > kMaxPath) return Error(Code::kNameTooLong, "too long");
-  ASSIGN_OR_RETURN(FileAttr found, client_.GetAttr(who_, directory_));
+Status PathWalk::FollowLink(InodeId link, InodeId directory, const std::string& below) {
+  if (++links_ > kMaxLinks) return Error(Code::kLoop, "too many symbolic links");
+  ASSIGN_OR_RETURN(std::string target, calls_.Readlink(who_, link));
+  if (target.empty()) return Error(Code::kNotFound, "an empty symbolic link");
+  directory_ = target.front() == '/' ? kRootInode : directory;
+  if (target.size() + below.size() > kMaxPath) return Error(Code::kNameTooLong, "too long");
+  rest_ = std::move(target) + below;
+  return Status::Ok();
+}
+
+Result<proto::Attr> PathWalk::Resolve(bool follow_last, std::optional<int> open_flags) {
+  RETURN_IF_ERROR(CheckLength());
   for (;;) {
-    const bool must_be_directory = !rest_.empty();
-    const std::string name = NextComponent();
-    if (must_be_directory && !S_ISDIR(found.mode)) {
+    const bool must_be_directory = rest_.ends_with('/');
+    const std::vector<std::string> names = TakeNames();
+    proto::LookupPathRequest request;
+    request.set_start(directory_.value());
+    for (const std::string& name : names) request.add_names(name);
+    if (open_flags) request.set_open_flags(static_cast<uint32_t>(*open_flags));
+    ASSIGN_OR_RETURN(proto::LookupPathResponse found, calls_.LookupPath(who_, std::move(request)));
+    const bool is_link = S_ISLNK(found.attr().mode());
+    const size_t resolved = found.resolved();
+    if (resolved > names.size() || (resolved < names.size() && !is_link)) {
+      return Error(Code::kProtocol, "the answer stops where there is no link");
+    }
+    if (is_link && (resolved < names.size() || follow_last || must_be_directory)) {
+      const std::string below = Join(names, resolved) + (must_be_directory ? "/" : "");
+      RETURN_IF_ERROR(FollowLink(InodeId(found.attr().inode()), InodeId(found.parent()), below));
+      continue;
+    }
+    if (must_be_directory && !S_ISDIR(found.attr().mode())) {
       return Error(Code::kNotDirectory, "a component is not a directory");
     }
-    if (name.empty()) return found;
-    if (name == ".") continue;
-    directory_ = found.inode;
-    ASSIGN_OR_RETURN(FileAttr next, client_.Lookup(who_, directory_, name));
-    if (S_ISLNK(next.mode) && (follow_last || !rest_.empty())) {
-      RETURN_IF_ERROR(FollowLink(next.inode));
-      ASSIGN_OR_RETURN(next, client_.GetAttr(who_, directory_));
-    }
-    found = std::move(next);
+    return std::move(*found.mutable_attr());
   }
 }
 
 Result<Client::Location> PathWalk::Parent() {
-  if (path_.empty()) return Error(Code::kNotFound, "empty");
-  if (path_.size() > kMaxPath) return Error(Code::kNameTooLong, "too long");
-  for (;;) {
-    const std::string name = NextComponent();
-    if (AtLast()) {
-      if (name.empty() || name == "." || name == "..") {
-        return Error(Code::kInvalid, "has no last name");
-      }
-      return Client::Location{.parent = directory_, .name = name};
-    }
-    if (name == ".") continue;
-    ASSIGN_OR_RETURN(const FileAttr next, client_.Lookup(who_, directory_, name));
-    if (S_ISLNK(next.mode)) {
-      RETURN_IF_ERROR(FollowLink(next.inode));
-    } else if (S_ISDIR(next.mode)) {
-      directory_ = next.inode;
-    } else {
-      return Error(Code::kNotDirectory, "a component is not a directory");
-    }
+  RETURN_IF_ERROR(CheckLength());
+  std::vector<std::string> names = TakeNames();
+  if (names.empty() || names.back() == "." || names.back() == "..") {
+    return Error(Code::kInvalid, "has no last name");
   }
+  Client::Location at{.parent = directory_, .name = std::move(names.back())};
+  names.pop_back();
+  if (names.empty()) return at;
+  rest_ = Join(names, 0) + "/";
+  ASSIGN_OR_RETURN(const proto::Attr directory, Resolve(true));
+  at.parent = directory_ = InodeId(directory.inode());
+  return at;
 }
 
 Result<Client::Location> PathWalk::ParentOfTarget(InodeId link) {
-  RETURN_IF_ERROR(FollowLink(link));
+  RETURN_IF_ERROR(FollowLink(link, directory_, ""));
   return Parent();
 }
 

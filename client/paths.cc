@@ -1,4 +1,7 @@
 #include <fcntl.h>
+#include <sys/stat.h>
+
+#include <optional>
 
 #include "client/client_impl.h"
 #include "client/path_walk.h"
@@ -7,45 +10,55 @@
 
 namespace sheaf::client {
 
+Result<proto::LookupPathResponse> ClientImpl::LookupPath(const Credentials& who,
+                                                         proto::LookupPathRequest request) {
+  return meta_->LookupPath(who, std::move(request));
+}
+
 Result<FileAttr> ClientImpl::StatPath(std::string_view path, bool follow) {
-  return PathWalk(*this, Credentials::OfProcess(), path).Resolve(follow);
+  ASSIGN_OR_RETURN(const proto::Attr found,
+                   PathWalk(*this, Credentials::OfProcess(), path).Resolve(follow));
+  return files_->Present(found);
 }
 
 Result<Client::Location> ClientImpl::Locate(std::string_view path) {
   return PathWalk(*this, Credentials::OfProcess(), path).Parent();
 }
 
-namespace {
-
 // open(2) with O_CREAT: a dangling link creates its target, O_EXCL and O_NOFOLLOW follow none.
-Result<std::shared_ptr<File>> OpenOrCreate(Client& client, const Credentials& who,
-                                           std::string_view path, int flags, uint32_t mode) {
-  PathWalk walk(client, who, path);
-  ASSIGN_OR_RETURN(Client::Location at, walk.Parent());
-  while ((flags & O_EXCL) == 0) {
-    const auto found = client.Lookup(who, at.parent, at.name);
-    if (!found.ok() && found.status().code() == Code::kNotFound) break;
-    if (!found.ok()) return found.status();
-    if (!S_ISLNK(found->mode)) return client.Open(who, found->inode, flags & ~O_CREAT);
-    if ((flags & O_NOFOLLOW) != 0) {
-      return Status(Code::kLoop, "open " + std::string(path) + ": is a symbolic link");
+// Creating opens what is there, unless that is a link.
+Result<std::shared_ptr<File>> ClientImpl::OpenOrCreate(const Credentials& who,
+                                                       std::string_view path, int flags,
+                                                       uint32_t mode) {
+  PathWalk walk(*this, who, path);
+  ASSIGN_OR_RETURN(Location at, walk.Parent());
+  for (;;) {
+    auto created = Create(who, at.parent, at.name, mode, flags);
+    if (created.ok()) return std::move(created->file);
+    if (created.status().code() != Code::kLoop || (flags & (O_EXCL | O_NOFOLLOW)) != 0) {
+      return created.status();
     }
+    const auto found = Lookup(who, at.parent, at.name);
+    // Gone, or replaced, since: as if it had come first.
+    if (!found.ok() || !S_ISLNK(found->mode)) return created.status();
     ASSIGN_OR_RETURN(at, walk.ParentOfTarget(found->inode));
   }
-  ASSIGN_OR_RETURN(Client::Created created,
-                   client.Create(who, at.parent, at.name, mode, flags));
-  return std::move(created.file);
 }
 
-}  // namespace
-
+// Opening for reading takes what the walk found: the right to is checked with the last name. The
+// open is announced before anything is asked, as InodeTable wants it.
 Result<std::shared_ptr<File>> ClientImpl::OpenPath(std::string_view path, int flags,
                                                    uint32_t mode) {
   const Credentials who = Credentials::OfProcess();
-  if ((flags & O_CREAT) != 0) return OpenOrCreate(*this, who, path, flags, mode);
+  if ((flags & O_CREAT) != 0) return OpenOrCreate(who, path, flags, mode);
   const bool follow = (flags & O_NOFOLLOW) == 0;
-  ASSIGN_OR_RETURN(const FileAttr found, PathWalk(*this, who, path).Resolve(follow));
-  return Open(who, found.inode, flags);
+  const bool reads = (flags & O_ACCMODE) == O_RDONLY && (flags & O_TRUNC) == 0;
+  const InodeTable::Opening opening(inodes_);
+  ASSIGN_OR_RETURN(
+      const proto::Attr found,
+      PathWalk(*this, who, path).Resolve(follow, reads ? std::optional(flags) : std::nullopt));
+  if (reads) return files_->OpenFound(who, found, flags);
+  return Open(who, InodeId(found.inode()), flags);
 }
 
 Result<FileAttr> ClientImpl::MkdirPath(std::string_view path, uint32_t mode) {

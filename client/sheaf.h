@@ -204,6 +204,50 @@ class Client {
   };
   virtual Result<Location> Locate(std::string_view path) = 0;
 
+  // --- Many at once ---
+  // Of any number of entries: they are cut into batches, several of which are under way at a time,
+  // so that thousands cost a few round trips. One result an entry, in order; each entry succeeds or
+  // fails by itself, and they are executed in no particular order. Errors are those of the single
+  // calls.
+  struct Entry {
+    InodeId parent;
+    std::string name;
+  };
+  virtual std::vector<Result<FileAttr>> LookupMany(const Credentials& who,
+                                                   std::span<const Entry> entries) = 0;
+  // As StatPath, each directory that the paths share being looked up once.
+  virtual std::vector<Result<FileAttr>> StatPaths(std::span<const std::string> paths,
+                                                  bool follow = true) = 0;
+  struct NewEntry {
+    InodeId parent;
+    std::string name;
+    uint32_t mode = 0644;  // permission bits
+  };
+  // Empty files; kExists where the name is taken.
+  virtual std::vector<Result<FileAttr>> CreateMany(const Credentials& who,
+                                                   std::span<const NewEntry> entries) = 0;
+  virtual std::vector<Result<FileAttr>> MkdirMany(const Credentials& who,
+                                                  std::span<const NewEntry> entries) = 0;
+  virtual std::vector<Status> UnlinkMany(const Credentials& who,
+                                         std::span<const Entry> entries) = 0;
+  struct InodeChange {
+    InodeId inode;
+    AttrChange change;  // without a size
+  };
+  virtual std::vector<Result<FileAttr>> SetAttrMany(const Credentials& who,
+                                                    std::span<const InodeChange> changes) = 0;
+  struct WholeFile {
+    InodeId parent;
+    std::string name;
+    std::span<const uint8_t> bytes;
+    AttrChange attr;  // set once the bytes are there; without a size
+  };
+  // Small files with all that is in them, durable when it returns; kExists where the name is taken.
+  // Made for the owner alone (0600) until the attributes are set. One that fails half-way stays.
+  // Bytes that are all zero become a hole.
+  virtual std::vector<Status> WriteFiles(const Credentials& who,
+                                         std::span<const WholeFile> files) = 0;
+
   // As JSON text, the cluster's state in the form of `sheaf status --json`.
   virtual Result<std::string> StatusJson() = 0;
 };

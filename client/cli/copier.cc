@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <mutex>
+#include <utility>
 
 #include "common/buffer.h"
 
@@ -42,6 +43,12 @@ struct Copier::FileJob {
   std::atomic<bool> failed{false};
 };
 
+Status Copier::BecameShorter(const FileJob& job, uint64_t size) {
+  return {Code::kIo, job.from.path + "/" + job.item.name +
+                         ": became shorter while it was copied (" + std::to_string(size) + " of " +
+                         std::to_string(job.item.attr.size) + " bytes)"};
+}
+
 Copier::Copier(Tree& from, Tree& to, int threads, std::function<void(const std::string&)> on_failure)
     : from_(from), to_(to), threads_(threads), on_failure_(std::move(on_failure)) {}
 
@@ -57,6 +64,7 @@ void Copier::Run(const Tree::Directory& from, const Tree::Item& item, const Tree
                  const std::string& name) {
   for (int i = 0; i < threads_; ++i) workers_.emplace_back([this] { Work(); });
   CopyItem(from, item, to, name);
+  PushBundle();
   queue_.Lock()->closed = true;
   changed_.notify_all();
   for (std::thread& worker : workers_) worker.join();
@@ -124,10 +132,26 @@ void Copier::QueueFile(const Tree::Directory& from, const Tree::Item& item,
   const uint64_t pieces = std::max<uint64_t>(1, (item.attr.size + kPiece - 1) / kPiece);
   job->pieces_left = pieces;
   progress_.bytes_found += item.attr.size;
+  if (to_.WritesWholeFiles() && item.attr.size <= kSmallFile) return AddToBundle(std::move(job));
   for (uint64_t i = 0; i < pieces; ++i) {
     const uint64_t offset = i * kPiece;
-    Push({job, offset, std::min(kPiece, item.attr.size - offset)});
+    Push({job, nullptr, offset, std::min(kPiece, item.attr.size - offset)});
   }
+}
+
+void Copier::AddToBundle(std::shared_ptr<FileJob> job) {
+  const uint64_t size = job->item.attr.size;
+  if (bundle_ != nullptr &&
+      (bundle_->jobs.size() == kBundleFiles || bundle_->bytes + size > kBundleBytes)) {
+    PushBundle();
+  }
+  if (bundle_ == nullptr) bundle_ = std::make_shared<Bundle>();
+  bundle_->bytes += size;
+  bundle_->jobs.push_back(std::move(job));
+}
+
+void Copier::PushBundle() {
+  if (bundle_ != nullptr) Push({nullptr, std::exchange(bundle_, nullptr), 0, 0});
 }
 
 Status Copier::CopyOther(const Tree::Directory& from, const Tree::Item& item,
@@ -163,11 +187,54 @@ void Copier::Work() {
       // The walker waits for room only when the queue was full.
       if (queue->pieces.size() + 1 == kMaxQueued) changed_.notify_all();
     }
-    FileJob& job = *piece.job;
-    const Status status = CopyPiece(piece, buffer.span());
-    if (!status.ok() && !job.failed.exchange(true)) Fail(status);
-    if (job.pieces_left.fetch_sub(1) == 1) FinishFile(job);
+    if (piece.bundle != nullptr) {
+      CopyBundle(*piece.bundle, buffer.span());
+    } else {
+      CopyOnePiece(piece, buffer.span());
+    }
   }
+}
+
+void Copier::CopyOnePiece(const Piece& piece, std::span<uint8_t> buffer) {
+  FileJob& job = *piece.job;
+  const Status status = CopyPiece(piece, buffer);
+  if (!status.ok() && !job.failed.exchange(true)) Fail(status);
+  if (job.pieces_left.fetch_sub(1) == 1) FinishFile(job);
+}
+
+// A name that is taken is gone over as any other file: opened, emptied, written.
+void Copier::CopyBundle(Bundle& bundle, std::span<uint8_t> buffer) {
+  std::vector<Tree::WholeFile> files;
+  std::vector<std::shared_ptr<FileJob>> jobs;
+  size_t used = 0;
+  for (const auto& job : bundle.jobs) {
+    const auto into = buffer.subspan(used, job->item.attr.size);
+    if (const Status read = ReadWhole(*job, into); !read.ok()) {
+      Fail(read);
+      ++progress_.files_done;
+      continue;
+    }
+    used += into.size();
+    files.push_back({job->to, job->name, job->item.attr, into});
+    jobs.push_back(job);
+  }
+  const std::vector<Status> written = to_.WriteFiles(files);
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    if (written[i].code() == Code::kExists) continue;
+    if (!written[i].ok()) Fail(written[i]);
+    if (written[i].ok()) progress_.bytes_done += jobs[i]->item.attr.size;
+    ++progress_.files_done;
+  }
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    if (written[i].code() != Code::kExists) continue;
+    CopyOnePiece({jobs[i], nullptr, 0, jobs[i]->item.attr.size}, buffer);
+  }
+}
+
+Status Copier::ReadWhole(FileJob& job, std::span<uint8_t> into) {
+  ASSIGN_OR_RETURN(const auto source, from_.Open(job.from, job.item));
+  ASSIGN_OR_RETURN(const size_t got, source->Read(0, into));
+  return got == into.size() ? Status::Ok() : BecameShorter(job, got);
 }
 
 Status Copier::OpenJob(FileJob& job) {
@@ -196,10 +263,7 @@ Status Copier::CopyPiece(const Piece& piece, std::span<uint8_t> buffer) {
     const size_t want = std::min<uint64_t>(buffer.size(), piece.length - done);
     ASSIGN_OR_RETURN(const size_t got, job.source->Read(offset, buffer.first(want)));
     if (got != want) {
-      return {Code::kIo, job.from.path + "/" + job.item.name +
-                             ": became shorter while it was copied (" +
-                             std::to_string(offset + got) + " of " +
-                             std::to_string(job.item.attr.size) + " bytes)"};
+      return BecameShorter(job, offset + got);
     }
     const auto block = buffer.first(got);
     if (!IsZero(block)) RETURN_IF_ERROR(job.target->Write(offset, block));

@@ -24,6 +24,8 @@ namespace sheaf::cli {
 // 1. A file gets its attributes after its last byte, a directory after all that is in it.
 // 2. At most kMaxQueued pieces wait; the walker waits for room.
 // 3. Blocks of zeros are not written: what was sparse stays so, and the size is set at the end.
+// 4. Small files go many at a time where the target takes them so: a thread holds at most
+//    kBundleBytes of them.
 class Copier {
  public:
   struct Progress {
@@ -46,9 +48,19 @@ class Copier {
   static constexpr uint64_t kPiece = uint64_t{64} << 20;
   static constexpr size_t kBlock = size_t{4} << 20;  // one call's bytes, one buffer a thread
 
+  // Small files: what goes in bundles, and how much of it.
+  static constexpr uint64_t kSmallFile = uint64_t{256} << 10;
+  static constexpr uint64_t kBundleBytes = uint64_t{4} << 20;
+  static constexpr size_t kBundleFiles = 256;
+
   struct FileJob;
+  struct Bundle {
+    std::vector<std::shared_ptr<FileJob>> jobs;
+    uint64_t bytes = 0;
+  };
   struct Piece {
     std::shared_ptr<FileJob> job;
+    std::shared_ptr<Bundle> bundle;  // or this
     uint64_t offset = 0;
     uint64_t length = 0;
   };
@@ -77,9 +89,15 @@ class Copier {
                  const std::string& name);
   Status CopyOther(const Tree::Directory& from, const Tree::Item& item, const Tree::Directory& to,
                    const std::string& name);
+  void AddToBundle(std::shared_ptr<FileJob> job);
+  void PushBundle();
   void Push(Piece piece);
   void Work();
+  void CopyOnePiece(const Piece& piece, std::span<uint8_t> buffer);
+  void CopyBundle(Bundle& bundle, std::span<uint8_t> buffer);
+  Status ReadWhole(FileJob& job, std::span<uint8_t> into);
   Status CopyPiece(const Piece& piece, std::span<uint8_t> buffer);
+  static Status BecameShorter(const FileJob& job, uint64_t size);
   Status OpenJob(FileJob& job);
   void FinishFile(FileJob& job);
   void Fail(const Status& status);
@@ -95,6 +113,7 @@ class Copier {
   std::vector<FinishedDirectory> directories_;
   std::map<std::pair<uint64_t, uint64_t>, std::pair<Tree::Directory, std::string>> linked_;
   std::vector<LinkJob> links_;
+  std::shared_ptr<Bundle> bundle_;  // being filled
 
   Guarded<Queue> queue_;
   std::condition_variable changed_;

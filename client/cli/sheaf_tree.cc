@@ -10,7 +10,7 @@ constexpr uint32_t kEntriesAPage = 1024;
 
 std::string Join(const Tree::Directory& directory, const std::string& name) {
   if (name.empty()) return directory.path;
-  return directory.path == "/" ? "/" + name : directory.path + "/" + name;
+  return directory.path + (directory.path.ends_with('/') ? "" : "/") + name;
 }
 
 class SheafFile final : public Tree::OpenFile {
@@ -92,6 +92,21 @@ class SheafTree final : public Tree {
     return std::unique_ptr<OpenFile>(std::make_unique<SheafFile>(made->file));
   }
 
+  bool WritesWholeFiles() const override { return true; }
+
+  std::vector<Status> WriteFiles(std::span<const WholeFile> files) override {
+    std::vector<Client::WholeFile> whole;
+    whole.reserve(files.size());
+    for (const WholeFile& file : files) {
+      whole.push_back({file.parent.inode, file.name, file.bytes, ChangeTo(file.attr)});
+    }
+    std::vector<Status> statuses = client_.WriteFiles(who_, whole);
+    for (size_t i = 0; i < files.size(); ++i) {
+      if (!statuses[i].ok()) statuses[i] = Named(statuses[i], files[i].parent, files[i].name);
+    }
+    return statuses;
+  }
+
   Status MakeDirectory(const Directory& parent, const std::string& name) override {
     return Named(client_.Mkdir(who_, parent.inode, name, 0700).status(), parent, name);
   }
@@ -119,6 +134,11 @@ class SheafTree final : public Tree {
   Status SetAttributes(const Directory& parent, const std::string& name,
                        const FileAttr& attr) override {
     ASSIGN_OR_RETURN(const Item item, Find(parent, name));
+    return Named(client_.SetAttr(who_, item.attr.inode, ChangeTo(attr)).status(), parent, name);
+  }
+
+ private:
+  AttrChange ChangeTo(const FileAttr& attr) const {
     AttrChange change;
     if (!S_ISLNK(attr.mode)) change.mode = attr.mode & 07777;
     if (who_.uid == 0) {
@@ -127,10 +147,9 @@ class SheafTree final : public Tree {
     }
     change.atime_ns = attr.atime_ns;
     change.mtime_ns = attr.mtime_ns;
-    return Named(client_.SetAttr(who_, item.attr.inode, change).status(), parent, name);
+    return change;
   }
 
- private:
   static Status Named(const Status& status, const Directory& parent, const std::string& name) {
     return status.With(Join(parent, name));
   }

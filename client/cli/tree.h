@@ -57,6 +57,19 @@ class Tree {
   // Made for the owner alone until SetAttributes. A file that is there is emptied.
   virtual Result<std::unique_ptr<OpenFile>> Create(const Directory& parent,
                                                    const std::string& name) = 0;
+  // A small file with all that is in it and its attributes.
+  struct WholeFile {
+    Directory parent;
+    std::string name;
+    FileAttr attr;
+    std::span<const uint8_t> bytes;
+  };
+  // Whether WriteFiles is worth while: one call makes many files.
+  virtual bool WritesWholeFiles() const { return false; }
+  // A status each; kExists where the name is taken. REQUIRES: WritesWholeFiles().
+  virtual std::vector<Status> WriteFiles(std::span<const WholeFile> files) {
+    return std::vector<Status>(files.size(), {Code::kUnsupported, "not by this tree"});
+  }
   virtual Status MakeDirectory(const Directory& parent, const std::string& name) = 0;
   virtual Status MakeSymlink(const Directory& parent, const std::string& name,
                              const std::string& target) = 0;

@@ -30,4 +30,14 @@ Layout LayoutFromProto(const proto::Layout& layout) {
           .seed = layout.seed()};
 }
 
+void FillIn(const AttrChange& change, proto::SetAttrRequest& request) {
+  if (change.mode) request.set_mode(*change.mode);
+  if (change.uid) request.set_uid(*change.uid);
+  if (change.gid) request.set_gid(*change.gid);
+  if (change.atime_ns) request.set_atime_ns(*change.atime_ns);
+  if (change.mtime_ns) request.set_mtime_ns(*change.mtime_ns);
+  request.set_atime_now(change.atime_now);
+  request.set_mtime_now(change.mtime_now);
+}
+
 }  // namespace sheaf::client

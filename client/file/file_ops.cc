@@ -22,16 +22,6 @@ Status CheckRegular(const proto::Attr& attr) {
   return {Code::kInvalid, name + ": not a regular file"};
 }
 
-void FillIn(const AttrChange& change, proto::SetAttrRequest& request) {
-  if (change.mode) request.set_mode(*change.mode);
-  if (change.uid) request.set_uid(*change.uid);
-  if (change.gid) request.set_gid(*change.gid);
-  if (change.atime_ns) request.set_atime_ns(*change.atime_ns);
-  if (change.mtime_ns) request.set_mtime_ns(*change.mtime_ns);
-  request.set_atime_now(change.atime_now);
-  request.set_mtime_now(change.mtime_now);
-}
-
 bool ChangesMoreThanSize(const AttrChange& change) {
   return change.mode || change.uid || change.gid || change.atime_ns || change.mtime_ns ||
          change.atime_now || change.mtime_now;
@@ -64,6 +54,12 @@ Result<std::shared_ptr<File>> FileOps::Open(const Credentials& who, InodeId inod
   ASSIGN_OR_RETURN(const proto::AttrResponse answer, meta_.Open(who, std::move(request)));
   RETURN_IF_ERROR(CheckRegular(answer.attr()));
   return OpenAnswered(who, answer.attr(), flags);
+}
+
+Result<std::shared_ptr<File>> FileOps::OpenFound(const Credentials& who, const proto::Attr& attr,
+                                                 int flags) {
+  RETURN_IF_ERROR(CheckRegular(attr));
+  return OpenAnswered(who, attr, flags);
 }
 
 Result<std::shared_ptr<File>> FileOps::OpenAnswered(const Credentials& who,

@@ -31,6 +31,10 @@ class FileOps {
           std::function<void(InodeId)> closed);
 
   Result<std::shared_ptr<File>> Open(const Credentials& who, InodeId inode, int flags);
+  // Opens for reading what a look-up has just described, which has checked the right to. REQUIRES:
+  // an InodeTable::Opening since before it was looked up.
+  Result<std::shared_ptr<File>> OpenFound(const Credentials& who, const proto::Attr& attr,
+                                          int flags);
   Result<Client::Created> Create(const Credentials& who, InodeId parent, std::string_view name,
                                  uint32_t mode, int flags);
   Result<FileAttr> SetAttr(const Credentials& who, InodeId inode, const AttrChange& change,

@@ -89,9 +89,11 @@ bool SurelyRefused(const Status& status) {
   return status.code() == Code::kBusy || status.code() == Code::kNotServing;
 }
 
+#define SHEAF_COUNTED_CALLS(X) SHEAF_META_CALLS(X) X(Close, AttrResponse, kOfSession)
+
 enum class CallNumber : size_t {
 #define X(name, response, kind) k##name,
-  SHEAF_META_CALLS(X)
+  SHEAF_COUNTED_CALLS(X)
 #undef X
       kCount
 };
@@ -107,7 +109,7 @@ class CallMetrics {
  public:
   explicit CallMetrics(Metrics& metrics) {
 #define X(name, response, kind) Add(metrics, CallNumber::k##name, LowerCase(#name));
-    SHEAF_META_CALLS(X)
+    SHEAF_COUNTED_CALLS(X)
 #undef X
   }
 
@@ -143,6 +145,23 @@ class CallMetrics {
   std::array<Series, static_cast<size_t>(CallNumber::kCount)> series_;
 };
 
+template <typename Request>
+CallKind KindOf(const Request& request, CallKind kind) {
+  if constexpr (std::is_same_v<Request, proto::OpenRequest>) {
+    if ((request.flags() & O_TRUNC) != 0) return CallKind::kMutation;
+  }
+  if constexpr (std::is_same_v<Request, proto::BatchRequest>) {
+    const auto is_lookup = [](const proto::BatchOperation& entry) {
+      return entry.has_lookup() || entry.has_get_attr();
+    };
+    const auto is_close = [](const proto::BatchOperation& entry) { return entry.has_close(); };
+    const auto& entries = request.operations();
+    if (std::all_of(entries.begin(), entries.end(), is_lookup)) return CallKind::kRead;
+    if (std::any_of(entries.begin(), entries.end(), is_close)) return CallKind::kOfSession;
+  }
+  return kind;
+}
+
 }  // namespace
 
 struct MetaClient::Impl {
@@ -173,13 +192,15 @@ struct MetaClient::Impl {
   Result<Response> Repeat(CallNumber number, const char* name, Method<Request, Response> method,
                           CallKind kind, const Credentials& who, Request& request) {
     const SteadyTime deadline = std::chrono::steady_clock::now() + timeout;
-    if constexpr (std::is_same_v<Request, proto::OpenRequest>) {
-      if (request.flags() & O_TRUNC) kind = CallKind::kMutation;
-    }
+    kind = KindOf(request, kind);
+    const Incarnation bound(request.ctx().request().incarnation());
     FillCaller(who, *request.mutable_ctx());
     OutstandingRequest id;
     if (kind != CallKind::kRead) id.Begin(session.ledger());
     Backoff backoff(deadline);
+    if (bound.value() != 0 && kind == CallKind::kOfSession && bound != id.incarnation()) {
+      return SessionOver(name, bound);
+    }
     bool maybe_executed = false;
     for (;;) {
       if (kind != CallKind::kRead) id.FillIn(*request.mutable_ctx()->mutable_request());
@@ -187,6 +208,7 @@ struct MetaClient::Impl {
       Status status = TryOnce(method, request, response, deadline);
       if (status.ok()) return response;
       if (status.code() == Code::kNoSession && kind != CallKind::kRead) {
+        if (kind == CallKind::kOfSession) return SessionOver(name, id.incarnation());
         if (maybe_executed && kind == CallKind::kMutation) return Unknown(name, status);
         status = session.Replace(id.incarnation());
         id.Begin(session.ledger());
@@ -211,6 +233,11 @@ struct MetaClient::Impl {
         std::min<std::chrono::nanoseconds>(left, timeout / kTriesInTimeout));
     const grpc::Status status = (stub.get()->*method)(&context, request, &response);
     return status.ok() ? Status::Ok() : FromGrpc(status);
+  }
+
+  Status SessionOver(const char* name, Incarnation ended) const {
+    return Status(Code::kNoSession, std::string(name) + " at " + address + ": session " +
+                                        ToString(ended) + " is over");
   }
 
   Status Unknown(const char* name, const Status& status) const {
@@ -243,6 +270,17 @@ MetaClient::MetaClient(const std::string& meta_address, milliseconds timeout, Se
           .metrics = metrics != nullptr ? std::make_unique<CallMetrics>(*metrics) : nullptr}) {}
 
 MetaClient::~MetaClient() = default;
+
+// The file's write-open went with the session; what was written is still to be reported.
+Result<proto::AttrResponse> MetaClient::Close(const Credentials& who, proto::CloseRequest request) {
+  auto closed = impl_->Call<proto::CloseRequest, proto::AttrResponse>(
+      CallNumber::kClose, "Close", &proto::Meta::Stub::Close, CallKind::kOfSession, who, request);
+  if (closed.status().code() != Code::kNoSession) return closed;
+  proto::FsyncRequest report;
+  report.set_inode(request.inode());
+  if (request.has_report()) *report.mutable_report() = request.report();
+  return Fsync(who, std::move(report));
+}
 
 #define X(name, response, kind)                                                                    \
   Result<proto::response> MetaClient::name(const Credentials& who, proto::name##Request request) { \

@@ -61,6 +61,14 @@ Result<std::optional<Dentry>> FindEntry(const ReadView& view, InodeId parent,
   return std::optional(dentry);
 }
 
+Result<InodeId> ResolveName(const ReadView& view, const Inode& directory, std::string_view name) {
+  if (name == ".") return directory.id;
+  if (name == "..") return directory.parent;
+  ASSIGN_OR_RETURN(const auto dentry, FindEntry(view, directory.id, name));
+  if (!dentry) return EntryError(Code::kNotFound, "lookup", directory.id, name, "no such entry");
+  return dentry->inode;
+}
+
 void AddEntry(OpContext& ctx, Inode& parent, std::string_view name, InodeId inode, uint32_t type) {
   const Dentry dentry = {.inode = inode, .type = type & S_IFMT, .cookie = parent.next_cookie++};
   ReplaceEntry(ctx, parent, name, dentry, inode, type);

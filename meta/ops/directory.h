@@ -27,6 +27,9 @@ bool IsDots(std::string_view name);  // "." or ".."
 Result<std::optional<Dentry>> FindEntry(const ReadView& view, InodeId parent,
                                         std::string_view name);
 
+// What a name leads to, "." and ".." included. kNotFound.
+Result<InodeId> ResolveName(const ReadView& view, const Inode& directory, std::string_view name);
+
 // Both change `parent` (entries, cookie, times) without storing it.
 void AddEntry(OpContext& ctx, Inode& parent, std::string_view name, InodeId inode, uint32_t type);
 void RemoveEntry(OpContext& ctx, Inode& parent, std::string_view name, const Dentry& dentry);

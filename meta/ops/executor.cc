@@ -24,6 +24,7 @@ struct Request {
   std::optional<RequestId> id;
   Operation operation;
   Executor::Done done;
+  size_t steps = 1;
 };
 
 struct Answer {
@@ -60,13 +61,18 @@ struct Executor::Impl {
 
   struct Queue {
     std::deque<Request> waiting;
+    std::deque<Request> batches;
+    bool empty() const { return waiting.empty() && batches.empty(); }
     bool stopping = false;
     bool idle = false;  // the thread sleeps and wants to be woken
   };
 
   void Submit(Request request);
+  Status Refusal(const Queue& locked, const Request& request) const;
   void Loop();
-  bool TakeSome(std::vector<Request>& taken, bool wait);
+  bool TakeGroup(std::vector<Request>& taken);
+  bool TakeMore(std::vector<Request>& taken);
+  void TakeSingles(Queue& locked, std::vector<Request>& taken);
   void RunGroup(std::vector<Request>& first);
   void Execute(Request& request);
   Result<std::string> ExecuteOnce(OpContext& ctx, const Operation& operation);
@@ -78,7 +84,7 @@ struct Executor::Impl {
   void Publish();
   void RefuseWaiting();
   bool GroupIsFull() const {
-    return answers.size() >= options.max_group_operations ||
+    return group_steps >= options.max_group_operations ||
            overlay.bytes() >= options.max_group_bytes;
   }
 
@@ -93,6 +99,7 @@ struct Executor::Impl {
   Overlay overlay;
   ResultLog results;
   std::vector<Answer> answers;  // of the open group, in order of execution
+  size_t group_steps = 0;       // of those
   int64_t last_now_ns = 0;
   Status store_failed;                // since a commit failed and until the store is recovered
   Code refused_recovery = Code::kOk;  // by the last try
@@ -115,13 +122,10 @@ void Executor::Impl::Submit(Request request) {
   bool must_wake = false;
   {
     auto locked = queue.Lock();
-    if (locked->stopping) {
-      refusal = {Code::kUnavailable, "metadata service: stopping"};
-    } else if (locked->waiting.size() >= options.max_queue) {
-      refusal = {Code::kBusy, "metadata service: " + std::to_string(options.max_queue) +
-                                  " operations are waiting"};
-    } else {
-      locked->waiting.push_back(std::move(request));
+    refusal = Refusal(*locked, request);
+    if (refusal.ok()) {
+      auto& line = request.steps > 1 ? locked->batches : locked->waiting;
+      line.push_back(std::move(request));
       must_wake = std::exchange(locked->idle, false);
     }
   }
@@ -131,31 +135,60 @@ void Executor::Impl::Submit(Request request) {
   request.done(std::move(refusal));
 }
 
+Status Executor::Impl::Refusal(const Queue& locked, const Request& request) const {
+  if (locked.stopping) return {Code::kUnavailable, "metadata service: stopping"};
+  if (request.steps > 1 && locked.batches.size() >= options.max_queue_batches) {
+    return {Code::kBusy, "metadata service: " + std::to_string(options.max_queue_batches) +
+                             " batches are waiting"};
+  }
+  if (request.steps == 1 && locked.waiting.size() >= options.max_queue) {
+    return {Code::kBusy,
+            "metadata service: " + std::to_string(options.max_queue) + " operations are waiting"};
+  }
+  return Status::Ok();
+}
+
 void Executor::Impl::Loop() {
   std::vector<Request> taken;
-  while (TakeSome(taken, /*wait=*/true)) RunGroup(taken);
+  while (TakeGroup(taken)) RunGroup(taken);
   RefuseWaiting();
 }
 
-// Moves what is waiting into `taken`, as much as one group may hold; waits for something where
-// `wait` says so. False when there is nothing: the executor stops, or nothing waits.
-bool Executor::Impl::TakeSome(std::vector<Request>& taken, bool wait) {
+// Waits for something to do and moves it into `taken`: single operations, as many as a group may
+// hold, then one batch. False when the executor stops.
+bool Executor::Impl::TakeGroup(std::vector<Request>& taken) {
   taken.clear();
   auto locked = queue.Lock();
-  if (wait && locked->waiting.empty()) {
+  if (locked->empty()) {
     locked->idle = true;
     // Bounded by the destructor, which sets `stopping`.
-    locked.Wait(wake, [&] { return locked->stopping || !locked->waiting.empty(); });
+    locked.Wait(wake, [&] { return locked->stopping || !locked->empty(); });
     locked->idle = false;
   }
   if (locked->stopping) return false;
-  const size_t room =
-      options.max_group_operations - std::min(options.max_group_operations, answers.size());
-  const size_t count = std::min(room, locked->waiting.size());
-  const auto end = locked->waiting.begin() + static_cast<ptrdiff_t>(count);
-  std::move(locked->waiting.begin(), end, std::back_inserter(taken));
-  locked->waiting.erase(locked->waiting.begin(), end);
+  TakeSingles(*locked, taken);
+  if (!locked->batches.empty()) {
+    taken.push_back(std::move(locked->batches.front()));
+    locked->batches.pop_front();
+  }
+  return true;
+}
+
+// The single operations that arrived meanwhile. False when there are none, or the executor stops.
+bool Executor::Impl::TakeMore(std::vector<Request>& taken) {
+  taken.clear();
+  auto locked = queue.Lock();
+  if (!locked->stopping) TakeSingles(*locked, taken);
   return !taken.empty();
+}
+
+void Executor::Impl::TakeSingles(Queue& locked, std::vector<Request>& taken) {
+  const size_t room =
+      options.max_group_operations - std::min(options.max_group_operations, group_steps);
+  const size_t count = std::min(room, locked.waiting.size());
+  const auto end = locked.waiting.begin() + static_cast<ptrdiff_t>(count);
+  std::move(locked.waiting.begin(), end, std::back_inserter(taken));
+  locked.waiting.erase(locked.waiting.begin(), end);
 }
 
 void Executor::Impl::RunGroup(std::vector<Request>& taken) {
@@ -170,7 +203,7 @@ void Executor::Impl::RunGroup(std::vector<Request>& taken) {
       if (GroupIsFull()) Commit();
       Execute(request);
     }
-  } while (!GroupIsFull() && options.clock->Now() < deadline && TakeSome(taken, /*wait=*/false));
+  } while (!GroupIsFull() && options.clock->Now() < deadline && TakeMore(taken));
   Commit();
 }
 
@@ -178,7 +211,8 @@ void Executor::Impl::Execute(Request& request) {
   last_now_ns = std::max(last_now_ns, options.clock->WallNanos());
   OpContext ctx(store, overlay, last_now_ns, request.id, space_short);
   answers.push_back({std::move(request.done), ExecuteOnce(ctx, request.operation)});
-  operations.fetch_add(1, std::memory_order_relaxed);
+  group_steps += request.steps;
+  operations.fetch_add(request.steps, std::memory_order_relaxed);
 }
 
 // An answer from a stored result waits for the group's commit like any other: the result may be of
@@ -216,6 +250,7 @@ void Executor::Impl::Commit() {
     answer.done(written.ok() ? std::move(answer.result) : written.With("commit"));
   }
   answers.clear();
+  group_steps = 0;
 }
 
 Status Executor::Impl::CommitBatch() {
@@ -287,10 +322,16 @@ void Executor::Impl::Publish() {
 }
 
 void Executor::Impl::RefuseWaiting() {
-  std::deque<Request> waiting;
-  waiting.swap(queue.Lock()->waiting);
-  for (Request& request : waiting) {
-    request.done(Status(Code::kUnavailable, "metadata service: stopping"));
+  Queue left;
+  {
+    auto locked = queue.Lock();
+    left.waiting.swap(locked->waiting);
+    left.batches.swap(locked->batches);
+  }
+  for (auto* line : {&left.waiting, &left.batches}) {
+    for (Request& request : *line) {
+      request.done(Status(Code::kUnavailable, "metadata service: stopping"));
+    }
   }
 }
 
@@ -302,8 +343,8 @@ Result<std::unique_ptr<Executor>> Executor::Open(KvStore& store, const ExecutorO
   return std::unique_ptr<Executor>(new Executor(std::make_unique<Impl>(store, options, last)));
 }
 
-void Executor::Submit(std::optional<RequestId> id, Operation operation, Done done) {
-  impl_->Submit({id, std::move(operation), std::move(done)});
+void Executor::Submit(std::optional<RequestId> id, Operation operation, Done done, size_t steps) {
+  impl_->Submit({id, std::move(operation), std::move(done), std::max<size_t>(1, steps)});
 }
 
 Result<std::string> Executor::Run(std::optional<RequestId> id, Operation operation,
@@ -323,6 +364,11 @@ Result<std::string> Executor::Run(std::optional<RequestId> id, Operation operati
 std::shared_ptr<const ReadView> Executor::Committed() const { return *impl_->committed.Lock(); }
 
 ExecutorStats Executor::Stats() const {
+  uint64_t queued = 0;
+  {
+    auto locked = impl_->queue.Lock();
+    queued = locked->waiting.size() + locked->batches.size();
+  }
   return {.operations = impl_->operations,
           .groups = impl_->groups,
           .retries = impl_->retries,
@@ -330,7 +376,7 @@ ExecutorStats Executor::Stats() const {
           .commit_failures = impl_->commit_failures,
           .recoveries = impl_->recoveries,
           .space_short = impl_->shows_space_short,
-          .queued = impl_->queue.Lock()->waiting.size()};
+          .queued = queued};
 }
 
 }  // namespace sheaf::meta

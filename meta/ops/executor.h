@@ -35,6 +35,9 @@
 //     its stored result if the failed batch survived, and is executed if not. While space is short,
 //     operations that add rows are refused with kNoSpace (OpContext::CheckSpace); what frees
 //     space, and what keeps clients and servers going, is not.
+//  6. A group holds at most one batch (an operation of several steps), after the single operations
+//     that waited when the group began: so these wait for two at most, the one under way and their
+//     own group's, however many are queued; and every group takes one.
 //
 // Thread safety: all calls, from any thread.
 
@@ -46,6 +49,7 @@ using Operation = std::function<Result<std::string>(OpContext&)>;
 
 struct ExecutorOptions {
   size_t max_queue = 8192;  // waiting operations; beyond it kBusy
+  size_t max_queue_batches = 64;  // waiting batches; beyond it kBusy
   size_t max_group_operations = 1024;
   size_t max_group_bytes = 4 << 20;  // of keys and values
   // A group takes what is queued, and goes on taking what arrives meanwhile for this long at most.
@@ -60,14 +64,14 @@ struct ExecutorOptions {
 };
 
 struct ExecutorStats {
-  uint64_t operations = 0;  // executed, failed ones included
+  uint64_t operations = 0;  // executed, failed ones included; a batch counts its steps
   uint64_t groups = 0;      // committed
   uint64_t retries = 0;     // answered from a stored result
   uint64_t refused = 0;     // kBusy, the queue being full
   uint64_t commit_failures = 0;
   uint64_t recoveries = 0;  // of the store after a failed commit
   bool space_short = false;
-  uint64_t queued = 0;  // waiting now
+  uint64_t queued = 0;  // waiting now, batches included
 };
 
 class Executor {
@@ -88,8 +92,10 @@ class Executor {
   Executor& operator=(const Executor&) = delete;
 
   // Queues `operation`. `done` is called exactly once: on this thread with kBusy or kUnavailable
-  // when it is refused, else on the executor's thread, where it must not block.
-  void Submit(std::optional<RequestId> id, Operation operation, Done done);
+  // when it is refused, else on the executor's thread, where it must not block. `steps`: how many
+  // ordinary operations it is worth; a batch has more than one. What is queued at the same time is
+  // executed in any order.
+  void Submit(std::optional<RequestId> id, Operation operation, Done done, size_t steps = 1);
 
   // Submit and wait for the answer. kDeadline after `timeout`: the operation may still happen.
   // Not from the executor's thread.

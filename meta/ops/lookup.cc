@@ -5,24 +5,13 @@
 #include "meta/ops/rows.h"
 
 namespace sheaf::meta {
-namespace {
-
-Result<InodeId> Resolve(const ReadView& view, const Inode& parent, const std::string& name) {
-  if (name == ".") return parent.id;
-  if (name == "..") return parent.parent;
-  ASSIGN_OR_RETURN(const auto dentry, FindEntry(view, parent.id, name));
-  if (!dentry) return EntryError(Code::kNotFound, "lookup", parent.id, name, "no such entry");
-  return dentry->inode;
-}
-
-}  // namespace
 
 Result<proto::AttrResponse> Lookup(const ReadView& view, const proto::LookupRequest& request) {
   RETURN_IF_ERROR(CheckCaller(request.ctx()));
   RETURN_IF_ERROR(CheckName(request.name()).With("lookup"));
   ASSIGN_OR_RETURN(const Inode parent, LoadDirectory(view, InodeId(request.parent())));
   RETURN_IF_ERROR(CheckAccess(request.ctx().caller(), parent, kMayExecute));
-  ASSIGN_OR_RETURN(const InodeId found, Resolve(view, parent, request.name()));
+  ASSIGN_OR_RETURN(const InodeId found, ResolveName(view, parent, request.name()));
   ASSIGN_OR_RETURN(const Inode inode, LoadInode(view, found));
   return AttrAnswer(inode);
 }

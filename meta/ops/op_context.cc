@@ -66,6 +66,10 @@ void OpContext::Put(std::string key, std::string value) {
 
 void OpContext::Delete(std::string key) { overlay_.Set(std::move(key), std::nullopt); }
 
+size_t OpContext::Savepoint() const { return overlay_.Mark(); }
+
+void OpContext::RollbackTo(size_t savepoint) { overlay_.RollbackTo(savepoint); }
+
 Result<uint64_t> OpContext::Allocate(Sequence which, uint64_t count) {
   std::string key = AllocatorKey(which);
   ASSIGN_OR_RETURN(const auto stored, Get(key));

@@ -47,6 +47,11 @@ class OpContext final : public ReadView {
   void Put(std::string key, std::string value);
   void Delete(std::string key);
 
+  // For an operation of several parts that succeed or fail one by one: takes back what was changed
+  // since the savepoint. Savepoints taken after it are void.
+  size_t Savepoint() const;
+  void RollbackTo(size_t savepoint);
+
   // Takes the next number of a sequence; `count` of them in a row answers the first. The first
   // number ever is 1, but for inodes 2: the root is 1.
   Result<uint64_t> Allocate(Sequence which, uint64_t count = 1);

@@ -11,6 +11,8 @@ namespace {
 
 bool WantsWrite(uint32_t flags) { return (flags & O_ACCMODE) != O_RDONLY; }
 
+}  // namespace
+
 Status CheckOpen(const proto::OpenRequest& request, const Inode& inode) {
   const std::string what = "open inode " + ToString(inode.id) + ": ";
   const uint32_t flags = request.flags();
@@ -27,8 +29,6 @@ Status CheckOpen(const proto::OpenRequest& request, const Inode& inode) {
   if ((flags & O_NOATIME) == 0 || IsOwner(request.ctx().caller(), inode)) return Status::Ok();
   return {Code::kNotPermitted, what + "O_NOATIME is the owner's"};
 }
-
-}  // namespace
 
 bool OpenMutates(const proto::OpenRequest& request) {
   return WantsWrite(request.flags()) || (request.flags() & O_TRUNC) != 0;

@@ -43,6 +43,22 @@ Result<proto::StatFsResponse> StatFs(const ReadView& view, const proto::StatFsRe
 // Opening without write access and O_TRUNC changes nothing: the service may answer it from a view.
 bool OpenMutates(const proto::OpenRequest& request);
 Result<proto::AttrResponse> OpenForRead(const ReadView& view, const proto::OpenRequest& request);
+// Whether the caller may open `inode` with the request's flags.
+Status CheckOpen(const proto::OpenRequest& request, const Inode& inode);
+
+// A walk of Lookups in one view; see the request in proto/meta.proto. kInvalid for flags of an open
+// that is not for reading.
+Result<proto::LookupPathResponse> LookupPath(const ReadView& view,
+                                             const proto::LookupPathRequest& request);
+
+// --- Batches ---
+inline constexpr int kMaxBatchOperations = 1024;
+inline constexpr size_t kMaxBatchBytes = 1 << 20;  // of the request; the answer is no larger
+// Both operations check it; the service asks before it queues one. Errors name the operation.
+Status CheckBatch(const proto::BatchRequest& request);
+// A batch of look-ups alone changes nothing: the service answers it from a view.
+bool BatchMutates(const proto::BatchRequest& request);
+Result<proto::BatchResponse> BatchLookups(const ReadView& view, const proto::BatchRequest& request);
 
 // --- Mutations ---
 Result<proto::AttrResponse> SetAttr(OpContext& ctx, const proto::SetAttrRequest& request);
@@ -74,6 +90,9 @@ Result<proto::ReserveAppendResponse> ReserveAppend(OpContext& ctx,
 Result<proto::SetXattrResponse> SetXattr(OpContext& ctx, const proto::SetXattrRequest& request);
 Result<proto::RemoveXattrResponse> RemoveXattr(OpContext& ctx,
                                                const proto::RemoveXattrRequest& request);
+// Ok as soon as it was executed: each entry has a result of its own, and one that failed changed
+// nothing. An entry's error is final even where it invites a retry: ask again in another batch.
+Result<proto::BatchResponse> Batch(OpContext& ctx, const proto::BatchRequest& request);
 
 // --- For the service's own work ---
 

@@ -12,8 +12,8 @@ void Overlay::Set(std::string key, std::optional<std::string> value) {
 }
 
 // Backwards, so that a key set twice ends with its first undo.
-void Overlay::Rollback() {
-  for (; !undo_.empty(); undo_.pop_back()) {
+void Overlay::RollbackTo(size_t mark) {
+  for (; undo_.size() > mark; undo_.pop_back()) {
     Undo& undo = undo_.back();
     if (undo.existed) {
       undo.at->second = std::move(undo.value);

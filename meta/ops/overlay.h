@@ -12,7 +12,8 @@
 namespace sheaf::meta {
 
 // The changes of the open group, latest value a key, in key order; a key written many times in one
-// group reaches the store once. The changes since Begin can be taken back. Not thread-safe.
+// group reaches the store once. The changes since Begin can be taken back, all or those since a
+// mark. Not thread-safe.
 class Overlay {
  public:
   // No value: the key is deleted.
@@ -20,7 +21,10 @@ class Overlay {
 
   // From here on Rollback takes back.
   void Begin() { undo_.clear(); }
-  void Rollback();
+  void Rollback() { RollbackTo(0); }
+  // A point since Begin that RollbackTo goes back to.
+  size_t Mark() const { return undo_.size(); }
+  void RollbackTo(size_t mark);
 
   void Set(std::string key, std::optional<std::string> value);
   // Null when the group has not touched the key; else its value, or none when it is deleted.

@@ -17,18 +17,19 @@ Status CheckCaller(const proto::Context& context) {
 
 MetaService::MetaService(Parts parts)
     : parts_(std::move(parts)),
-      metrics_{{parts_.metrics, "meta", "lookup"},        {parts_.metrics, "meta", "getattr"},
-               {parts_.metrics, "meta", "setattr"},       {parts_.metrics, "meta", "create"},
-               {parts_.metrics, "meta", "mkdir"},         {parts_.metrics, "meta", "mknod"},
-               {parts_.metrics, "meta", "symlink"},       {parts_.metrics, "meta", "readlink"},
-               {parts_.metrics, "meta", "link"},          {parts_.metrics, "meta", "unlink"},
-               {parts_.metrics, "meta", "rmdir"},         {parts_.metrics, "meta", "rename"},
-               {parts_.metrics, "meta", "open"},          {parts_.metrics, "meta", "close"},
-               {parts_.metrics, "meta", "fsync"},         {parts_.metrics, "meta", "truncate"},
-               {parts_.metrics, "meta", "readdir"},       {parts_.metrics, "meta", "statfs"},
-               {parts_.metrics, "meta", "setxattr"},      {parts_.metrics, "meta", "getxattr"},
-               {parts_.metrics, "meta", "listxattr"},     {parts_.metrics, "meta", "removexattr"},
-               {parts_.metrics, "meta", "reserve_append"}} {}
+      metrics_{{parts_.metrics, "meta", "lookup"},         {parts_.metrics, "meta", "getattr"},
+               {parts_.metrics, "meta", "setattr"},        {parts_.metrics, "meta", "create"},
+               {parts_.metrics, "meta", "mkdir"},          {parts_.metrics, "meta", "mknod"},
+               {parts_.metrics, "meta", "symlink"},        {parts_.metrics, "meta", "readlink"},
+               {parts_.metrics, "meta", "link"},           {parts_.metrics, "meta", "unlink"},
+               {parts_.metrics, "meta", "rmdir"},          {parts_.metrics, "meta", "rename"},
+               {parts_.metrics, "meta", "open"},           {parts_.metrics, "meta", "close"},
+               {parts_.metrics, "meta", "fsync"},          {parts_.metrics, "meta", "truncate"},
+               {parts_.metrics, "meta", "readdir"},        {parts_.metrics, "meta", "statfs"},
+               {parts_.metrics, "meta", "setxattr"},       {parts_.metrics, "meta", "getxattr"},
+               {parts_.metrics, "meta", "listxattr"},      {parts_.metrics, "meta", "removexattr"},
+               {parts_.metrics, "meta", "reserve_append"}, {parts_.metrics, "meta", "lookup_path"},
+               {parts_.metrics, "meta", "batch"}} {}
 
 template <typename Request, typename Response, typename Read>
 MetaService::Reactor* MetaService::ReadCall(Ctx* context, const Request* request,
@@ -46,10 +47,9 @@ MetaService::Reactor* MetaService::ReadCall(Ctx* context, const Request* request
 }
 
 template <typename Request, typename Response>
-MetaService::Reactor* MetaService::MutateCall(Ctx* context, const Request* request,
-                                              Response* response, CallMetrics& metrics,
-                                              Result<Response> (*operation)(OpContext&,
-                                                                            const Request&)) {
+MetaService::Reactor* MetaService::MutateCall(
+    Ctx* context, const Request* request, Response* response, CallMetrics& metrics,
+    Result<Response> (*operation)(OpContext&, const Request&), size_t steps) {
   const UnaryCall<Response> call(context, response, metrics);
   if (!call.Admit()) return call.reactor();
   Result<RequestId> id = RequestIdOf(request->ctx());
@@ -64,8 +64,9 @@ MetaService::Reactor* MetaService::MutateCall(Ctx* context, const Request* reque
     if (!result.ok()) return result.status();
     return result->SerializeAsString();
   };
-  parts_.executor.Submit(*id, std::move(run),
-                         [call](Result<std::string> result) { call.FinishSerialized(result); });
+  parts_.executor.Submit(
+      *id, std::move(run), [call](Result<std::string> result) { call.FinishSerialized(result); },
+      steps);
   return call.reactor();
 }
 
@@ -89,6 +90,7 @@ SHEAF_READ(Readlink, readlink, ReadlinkResponse)
 SHEAF_READ(ReadDir, readdir, ReadDirResponse)
 SHEAF_READ(GetXattr, getxattr, GetXattrResponse)
 SHEAF_READ(ListXattr, listxattr, ListXattrResponse)
+SHEAF_READ(LookupPath, lookup_path, LookupPathResponse)
 
 SHEAF_MUTATION(SetAttr, setattr, AttrResponse)
 SHEAF_MUTATION(Create, create, CreateResponse)
@@ -116,6 +118,24 @@ MetaService::Reactor* MetaService::Open(Ctx* context, const proto::OpenRequest* 
   return ReadCall(context, request, response, metrics_.open,
                   [](const ReadView& view, const proto::OpenRequest& asked) {
                     return OpenForRead(view, asked);
+                  });
+}
+
+// Checked before it is queued, where a batch counts as one whatever its size.
+MetaService::Reactor* MetaService::Batch(Ctx* context, const proto::BatchRequest* request,
+                                         proto::BatchResponse* response) {
+  if (Status status = CheckBatch(*request); !status.ok()) {
+    const UnaryCall<proto::BatchResponse> call(context, response, metrics_.batch);
+    call.Finish(status);
+    return call.reactor();
+  }
+  if (BatchMutates(*request)) {
+    return MutateCall(context, request, response, metrics_.batch, &meta::Batch,
+                      static_cast<size_t>(request->operations_size()));
+  }
+  return ReadCall(context, request, response, metrics_.batch,
+                  [](const ReadView& view, const proto::BatchRequest& asked) {
+                    return BatchLookups(view, asked);
                   });
 }
 

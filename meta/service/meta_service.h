@@ -58,6 +58,8 @@ class MetaService final : public proto::Meta::CallbackService {
   Reactor* ListXattr(Ctx*, const proto::ListXattrRequest*, proto::ListXattrResponse*) override;
   Reactor* RemoveXattr(Ctx*, const proto::RemoveXattrRequest*,
                        proto::RemoveXattrResponse*) override;
+  Reactor* LookupPath(Ctx*, const proto::LookupPathRequest*, proto::LookupPathResponse*) override;
+  Reactor* Batch(Ctx*, const proto::BatchRequest*, proto::BatchResponse*) override;
 
  private:
   // `read` is called with the committed state on a reader thread.
@@ -67,13 +69,13 @@ class MetaService final : public proto::Meta::CallbackService {
   template <typename Request, typename Response>
   Reactor* MutateCall(Ctx* context, const Request* request, Response* response,
                       CallMetrics& metrics,
-                      Result<Response> (*operation)(OpContext&, const Request&));
+                      Result<Response> (*operation)(OpContext&, const Request&), size_t steps = 1);
 
   Parts parts_;
   struct {
     CallMetrics lookup, getattr, setattr, create, mkdir, mknod, symlink, readlink, link, unlink,
         rmdir, rename, open, close, fsync, truncate, readdir, statfs, setxattr, getxattr, listxattr,
-        removexattr, reserve_append;
+        removexattr, reserve_append, lookup_path, batch;
   } metrics_;
 };
 

@@ -10,14 +10,37 @@
 namespace sheaf::client {
 namespace {
 
-// As the metadata service answers "..".
-class ClientWithParents : public FakeClient {
+// As the metadata service answers.
+class ClientWithPaths : public FakeClient, public PathCalls {
  public:
   Result<FileAttr> Lookup(const Credentials& who, InodeId parent, std::string_view name) override {
+    if (name == ".") return GetAttr(who, parent);
     if (name != "..") return FakeClient::Lookup(who, parent, name);
     return GetAttr(who, parents.at(parent));
   }
+  Result<std::string> Readlink(const Credentials& who, InodeId link) override {
+    return FakeClient::Readlink(who, link);
+  }
+  Result<proto::LookupPathResponse> LookupPath(const Credentials& who,
+                                               proto::LookupPathRequest request) override {
+    requests.push_back(request);
+    ASSIGN_OR_RETURN(FileAttr at, GetAttr(who, InodeId(request.start())));
+    InodeId parent;
+    int resolved = 0;
+    for (; resolved < request.names_size() && !S_ISLNK(at.mode); ++resolved) {
+      if (!S_ISDIR(at.mode)) return Status(Code::kNotDirectory, "not a directory");
+      parent = at.inode;
+      ASSIGN_OR_RETURN(at, Lookup(who, parent, request.names(resolved)));
+    }
+    proto::LookupPathResponse answer;
+    answer.set_resolved(static_cast<uint32_t>(resolved));
+    answer.mutable_attr()->set_inode(at.inode.value());
+    answer.mutable_attr()->set_mode(at.mode);
+    answer.set_parent(parent.value());
+    return answer;
+  }
   std::map<InodeId, InodeId> parents;
+  std::vector<proto::LookupPathRequest> requests;
 };
 
 // /dir/sub/file, and links to and fro.
@@ -37,29 +60,41 @@ class PathWalkTest : public ::testing::Test {
   void Link(InodeId parent, const char* name, const char* target) {
     ASSERT_TRUE(client_.Symlink(who_, parent, name, target).ok());
   }
-  Result<FileAttr> Resolve(std::string_view path, bool follow = true) {
+  Result<proto::Attr> Resolve(std::string_view path, bool follow = true) {
     return PathWalk(client_, who_, path).Resolve(follow);
   }
   Code CodeOf(std::string_view path) { return Resolve(path).status().code(); }
 
-  ClientWithParents client_;
+  ClientWithPaths client_;
   const Credentials who_;
   InodeId dir_, sub_, file_;
 };
 
 TEST_F(PathWalkTest, WalksNamesDotsAndRepeatedSlashes) {
-  EXPECT_EQ(Resolve("/")->inode, kRootInode);
-  EXPECT_EQ(Resolve("/dir/sub/file")->inode, file_);
-  EXPECT_EQ(Resolve("dir//./sub/")->inode, sub_);
-  EXPECT_EQ(Resolve("/dir/sub/../sub/file")->inode, file_);
+  EXPECT_EQ(Resolve("/")->inode(), kRootInode.value());
+  EXPECT_EQ(Resolve("/dir/sub/file")->inode(), file_.value());
+  EXPECT_EQ(Resolve("dir//./sub/")->inode(), sub_.value());
+  EXPECT_EQ(Resolve("/dir/sub/../sub/file")->inode(), file_.value());
 }
 
 TEST_F(PathWalkTest, FollowsLinks) {
-  EXPECT_EQ(Resolve("/dir/relative")->inode, file_);
-  EXPECT_EQ(Resolve("/dir/absolute/file")->inode, file_);
-  EXPECT_EQ(Resolve("/dir/absolute/up/sub")->inode, sub_);
-  EXPECT_TRUE(S_ISLNK(Resolve("/dir/relative", false)->mode));
-  EXPECT_EQ(Resolve("/dir/absolute/", false)->inode, sub_);  // the slash asks for a directory
+  EXPECT_EQ(Resolve("/dir/relative")->inode(), file_.value());
+  EXPECT_EQ(Resolve("/dir/absolute/file")->inode(), file_.value());
+  EXPECT_EQ(Resolve("/dir/absolute/up/sub")->inode(), sub_.value());
+  EXPECT_TRUE(S_ISLNK(Resolve("/dir/relative", false)->mode()));
+  EXPECT_EQ(Resolve("/dir/absolute/", false)->inode(),
+            sub_.value());  // the slash asks for a directory
+}
+
+TEST_F(PathWalkTest, APathWithoutLinksCostsOneCall) {
+  ASSERT_TRUE(PathWalk(client_, who_, "/dir/sub/file").Resolve(true, O_RDONLY).ok());
+  ASSERT_EQ(client_.requests.size(), 1u);
+  EXPECT_EQ(client_.requests[0].names_size(), 3);
+  EXPECT_EQ(client_.requests[0].open_flags(), static_cast<uint32_t>(O_RDONLY));
+  ASSERT_TRUE(PathWalk(client_, who_, "/dir/sub/file").Resolve(true).ok());
+  EXPECT_FALSE(client_.requests[1].has_open_flags());
+  ASSERT_TRUE(Resolve("/dir/absolute/up/sub/file").ok());
+  EXPECT_EQ(client_.requests.size(), 2u + 3) << "two links";
 }
 
 TEST_F(PathWalkTest, NamesWhatIsWrong) {

@@ -76,6 +76,17 @@ class FakeClient : public Client {
   Status RenamePath(std::string_view from, std::string_view to) override;
   Result<Location> Locate(std::string_view path) override;
   Result<std::string> StatusJson() override;
+  std::vector<Result<FileAttr>> LookupMany(const Credentials& who,
+                                           std::span<const Entry> entries) override;
+  std::vector<Result<FileAttr>> StatPaths(std::span<const std::string> paths, bool follow) override;
+  std::vector<Result<FileAttr>> CreateMany(const Credentials& who,
+                                           std::span<const NewEntry> entries) override;
+  std::vector<Result<FileAttr>> MkdirMany(const Credentials& who,
+                                          std::span<const NewEntry> entries) override;
+  std::vector<Status> UnlinkMany(const Credentials& who, std::span<const Entry> entries) override;
+  std::vector<Result<FileAttr>> SetAttrMany(const Credentials& who,
+                                            std::span<const InodeChange> changes) override;
+  std::vector<Status> WriteFiles(const Credentials& who, std::span<const WholeFile> files) override;
 
  private:
   friend class FakeFile;

@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "common/fd.h"
+#include "tests/support/fake_client.h"
 #include "tests/support/temp_dir.h"
 
 // Between two local trees: the walk, the pieces and the attributes are the same for every tree.
@@ -152,6 +153,75 @@ TEST_F(CopierTest, CopiesAPipeWithoutReadingIt) {
   EXPECT_THAT(Copy(), ::testing::IsEmpty());
   EXPECT_TRUE(S_ISFIFO(Lstat(to() + "/pipe").st_mode));
   EXPECT_EQ(Lstat(to() + "/pipe").st_mode & 07777, 0640u);
+}
+
+// Into a tree that takes small files many at a time.
+class CopierBundleTest : public CopierTest {
+ protected:
+  std::vector<std::string> CopyIn() {
+    std::vector<std::string> failures;
+    Copier copier(*tree_, *sheaf_, 3, [&](const std::string& line) { failures.push_back(line); });
+    const auto source = tree_->Locate(from());
+    const auto item = tree_->Find(source->directory, source->name);
+    copier.Run(source->directory, *item, {"sheaf:/", kRootInode}, "to");
+    EXPECT_EQ(copier.progress().files_done, copier.progress().files_found);
+    return failures;
+  }
+  std::string ContentsIn(const std::string& name) {
+    const auto file = client_.OpenPath("/to/" + name, O_RDONLY);
+    if (!file.ok()) return file.status().ToString();
+    std::vector<uint8_t> bytes(size_t{1} << 20);
+    const size_t size = (*file)->Read(0, bytes).value();
+    return {bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(size)};
+  }
+
+  FakeClient fake_;
+  Client& client_ = fake_;
+  std::unique_ptr<Tree> sheaf_ = MakeSheafTree(client_);
+};
+
+TEST_F(CopierBundleTest, CopiesSmallAndLargeFilesWithTheirAttributes) {
+  fs::create_directory(from() + "/d");
+  for (int i = 0; i < 700; ++i) std::ofstream(from() + "/d/" + std::to_string(i)) << i;
+  const std::string large(400'000, 'x'), middling(200'000, 'y');
+  std::ofstream(from() + "/large") << large;
+  for (int i = 0; i < 30; ++i) std::ofstream(from() + "/m" + std::to_string(i)) << middling << i;
+  std::ofstream(from() + "/empty").flush();
+  ASSERT_EQ(chmod((from() + "/d/5").c_str(), 0751), 0);
+  SetTimes(from() + "/d/5", 1'000'000'000, 123'456'789);
+  EXPECT_THAT(CopyIn(), ::testing::IsEmpty());
+  for (int i = 0; i < 700; ++i) {
+    ASSERT_EQ(ContentsIn("d/" + std::to_string(i)), std::to_string(i));
+  }
+  EXPECT_EQ(ContentsIn("large"), large);
+  for (int i = 0; i < 30; ++i) {
+    EXPECT_EQ(ContentsIn("m" + std::to_string(i)), middling + std::to_string(i));
+  }
+  EXPECT_EQ(client_.StatPath("/to/empty")->size, 0u);
+  const auto attr = client_.StatPath("/to/d/5");
+  EXPECT_EQ(attr->mode & 07777, 0751u);
+  EXPECT_EQ(attr->mtime_ns, 1'000'000'001'123'456'790);
+}
+
+TEST_F(CopierBundleTest, GoesOverWhatIsThere) {
+  std::ofstream(from() + "/f") << "new";
+  std::ofstream(from() + "/g") << "new, too";
+  EXPECT_THAT(CopyIn(), ::testing::IsEmpty());
+  std::ofstream(from() + "/f") << "newer";
+  EXPECT_THAT(CopyIn(), ::testing::IsEmpty());
+  EXPECT_EQ(ContentsIn("f"), "newer");
+  EXPECT_EQ(ContentsIn("g"), "new, too");
+}
+
+TEST_F(CopierBundleTest, NamesEachFailureAndCopiesTheRest) {
+  for (int i = 0; i < 20; ++i) std::ofstream(from() + "/" + std::to_string(i)) << i;
+  const Credentials who;
+  const InodeId to = client_.Mkdir(who, kRootInode, "to", 0755)->inode;
+  ASSERT_TRUE(client_.Mkdir(who, to, "7", 0755).ok());
+  const auto failures = CopyIn();
+  ASSERT_EQ(failures.size(), 1u);
+  EXPECT_THAT(failures[0], ::testing::HasSubstr("sheaf:/to/7"));
+  EXPECT_EQ(ContentsIn("19"), "19");
 }
 
 }  // namespace

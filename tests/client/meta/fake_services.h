@@ -100,6 +100,8 @@ class FakeMeta : public proto::Meta::Service {
                        proto::AttrResponse* response) override {
     const std::lock_guard lock(mutex);
     calls.push_back("setattr");
+    ids.push_back(request->ctx().request());
+    if (Code code = TakeFault(); code != Code::kOk) return ToGrpc(Status(code, "told to fail"));
     if (request->has_mtime_ns()) file.set_mtime_ns(request->mtime_ns());
     return Answer(response);
   }
@@ -114,6 +116,8 @@ class FakeMeta : public proto::Meta::Service {
                      proto::AttrResponse* response) override {
     const std::lock_guard lock(mutex);
     calls.push_back(request->has_report() ? "close+report" : "close");
+    ids.push_back(request->ctx().request());
+    if (Code code = TakeFault(); code != Code::kOk) return ToGrpc(Status(code, "told to fail"));
     if (request->has_report()) Apply(request->report());
     return Answer(response);
   }

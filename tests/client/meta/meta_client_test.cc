@@ -82,6 +82,33 @@ TEST_F(MetaClientTest, DoesNotRepeatAMutationWhoseOutcomeIsUnknown) {
   EXPECT_EQ(services_.meta.ids.size(), 2u);
 }
 
+TEST_F(MetaClientTest, DoesNotRepeatASetAttrWhoseOutcomeIsUnknown) {
+  services_.meta.FailNext(Code::kUnavailable);
+  services_.meta.FailNext(Code::kNoSession);
+  EXPECT_EQ(meta_->SetAttr({}, proto::SetAttrRequest()).status().code(), Code::kNoSession)
+      << "another client's later change would be undone";
+  EXPECT_EQ(services_.meta.ids.size(), 2u);
+}
+
+TEST_F(MetaClientTest, NeverClosesUnderAnotherSession) {
+  proto::CloseRequest request;
+  request.mutable_report()->set_length(7);
+  services_.meta.FailNext(Code::kNoSession);
+  ASSERT_TRUE(meta_->Close({}, request).ok());
+  EXPECT_EQ(services_.meta.calls, (std::vector<std::string>{"close+report", "fsync"}));
+}
+
+TEST_F(MetaClientTest, ReportsTheLengthOfAFileThatAnEarlierSessionOpened) {
+  proto::CloseRequest request;
+  request.mutable_report()->set_length(7);
+  request.mutable_ctx()->mutable_request()->set_incarnation(session_->incarnation().value() + 1);
+  ASSERT_TRUE(meta_->Close({}, request).ok());
+  EXPECT_EQ(services_.meta.calls, std::vector<std::string>{"fsync"});
+  request.mutable_ctx()->mutable_request()->set_incarnation(session_->incarnation().value());
+  ASSERT_TRUE(meta_->Close({}, request).ok());
+  EXPECT_EQ(services_.meta.calls.back(), "close+report");
+}
+
 TEST_F(MetaClientTest, SaysWhatFailedLastWhenTheWaitHasPassed) {
   for (int i = 0; i < 10'000; ++i) services_.meta.FailNext(Code::kBusy);
   // A wait may be too short for even one answer on a machine that is busy: then a longer one.

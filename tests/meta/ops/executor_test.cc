@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <future>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -111,6 +112,79 @@ TEST_F(ExecutorTest, GroupsAreBounded) {
   kv_.Release();
   for (auto& answer : answers) EXPECT_TRUE(answer.get().ok());
   EXPECT_EQ(kv_.writes() - before, 4u);
+}
+
+TEST_F(ExecutorTest, AGroupTakesOneBatchAfterTheSingleOperations) {
+  kv_.HoldWrites();
+  std::mutex mutex;
+  std::string order;
+  std::vector<std::future<Result<std::string>>> answers;
+  const auto submit = [&](char name, size_t steps) {
+    auto promise = std::make_shared<std::promise<Result<std::string>>>();
+    answers.push_back(promise->get_future());
+    auto note = [&, name](OpContext& ctx) -> Result<std::string> {
+      const std::lock_guard lock(mutex);
+      order += name;
+      ctx.Put("~order", order);
+      return std::string();
+    };
+    executor_->Submit(
+        std::nullopt, note,
+        [promise](Result<std::string> result) { promise->set_value(std::move(result)); }, steps);
+  };
+  answers.push_back(Submit(Increment()));
+  kv_.AwaitHeldWrite();
+  for (const char name : {'A', 'B', 'C'}) submit(name, 1024);
+  for (const char name : {'x', 'y', 'z'}) submit(name, 1);
+  const uint64_t before = kv_.writes();
+  kv_.Release();
+  for (auto& answer : answers) EXPECT_TRUE(answer.get().ok());
+  EXPECT_EQ(order, "xyzABC");
+  EXPECT_EQ(kv_.writes() - before, 4u) << "x, y, z and A in one group";
+  EXPECT_EQ(executor_->Stats().operations, 1u + 3 + 3 * 1024);
+}
+
+TEST_F(ExecutorTest, RefusesBatchesBeyondTheirQueueAndTakesSingleOperations) {
+  Start({.max_queue_batches = 2});
+  kv_.HoldWrites();
+  auto first = Submit(Increment());
+  kv_.AwaitHeldWrite();
+  std::vector<Code> codes;
+  std::atomic<int> answered = 0;
+  for (int i = 0; i < 3; ++i) {
+    executor_->Submit(
+        std::nullopt, Increment(),
+        [&](const Result<std::string>& result) {
+          if (result.status().code() == Code::kBusy) codes.push_back(result.status().code());
+          ++answered;
+        },
+        2);
+  }
+  EXPECT_EQ(codes, std::vector<Code>{Code::kBusy});
+  auto single = Submit(Increment());
+  kv_.Release();
+  EXPECT_TRUE(first.get().ok());
+  EXPECT_TRUE(single.get().ok());
+  executor_.reset();
+  EXPECT_EQ(answered, 3);
+}
+
+TEST_F(ExecutorTest, ASavepointTakesBackWhatCameAfterIt) {
+  const auto answer = Submit([](OpContext& ctx) -> Result<std::string> {
+                        ctx.Put("~kept", "1");
+                        ctx.Put("~both", "before");
+                        const size_t savepoint = ctx.Savepoint();
+                        ctx.Put("~both", "after");
+                        ctx.Put("~gone", "1");
+                        ctx.Delete("~kept");
+                        ctx.RollbackTo(savepoint);
+                        ASSIGN_OR_RETURN(const auto both, ctx.Get("~both"));
+                        return *both;
+                      }).get();
+  EXPECT_EQ(*answer, "before");
+  EXPECT_EQ(**kv_.Get("~kept"), "1");
+  EXPECT_EQ(**kv_.Get("~both"), "before");
+  EXPECT_FALSE(kv_.Get("~gone")->has_value());
 }
 
 TEST_F(ExecutorTest, AFailedOperationChangesNothing) {
