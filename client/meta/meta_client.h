@@ -51,6 +51,7 @@ class MetaClient {
   X(Close, AttrResponse, kIdempotent)                \
   X(Fsync, AttrResponse, kIdempotent)                \
   X(Truncate, AttrResponse, kMutation)                \
+  X(ReserveAppend, ReserveAppendResponse, kMutation)  \
   X(ReadDir, ReadDirResponse, kRead)                 \
   X(StatFs, StatFsResponse, kRead)                   \
   X(SetXattr, SetXattrResponse, kMutation)           \
