@@ -44,6 +44,12 @@ Result<std::optional<TruncateIntent>> LoadIntent(const ReadView& view, InodeId i
   return std::optional(intent);
 }
 
+Status CheckNotTrimming(const ReadView& view, const Inode& file) {
+  ASSIGN_OR_RETURN(const auto pending, LoadIntent(view, file.id));
+  if (!pending) return Status::Ok();
+  return {Code::kBusy, "extend inode " + ToString(file.id) + ": its tail is being trimmed"};
+}
+
 // REQUIRES: 0 < size < file.size; size_epoch is raised already.
 Status Shorten(OpContext& ctx, uint64_t size, Inode& file) {
   ASSIGN_OR_RETURN(const auto pending, LoadIntent(ctx, file.id));
@@ -62,16 +68,24 @@ Status Shorten(OpContext& ctx, uint64_t size, Inode& file) {
 Status RaiseLength(OpContext& ctx, uint64_t length, Inode& file) {
   if (length <= file.size) return Status::Ok();
   RETURN_IF_ERROR(CheckSize(length, file));
-  ASSIGN_OR_RETURN(const auto pending, LoadIntent(ctx, file.id));
-  if (pending) {
-    return {Code::kBusy, "extend inode " + ToString(file.id) + ": its tail is being trimmed"};
-  }
+  RETURN_IF_ERROR(CheckNotTrimming(ctx, file));
   return SetSize(ctx, length, file);
+}
+
+// The length stays: the report after the write raises it. Until then nobody else gets the range.
+Result<uint64_t> ReserveAtEnd(OpContext& ctx, uint64_t known_length, uint64_t bytes, Inode& file) {
+  RETURN_IF_ERROR(CheckNotTrimming(ctx, file));
+  const uint64_t offset = std::max({file.size, file.append_end, known_length});
+  RETURN_IF_ERROR(CheckSize(offset, file));  // by itself: the sum below must not wrap
+  RETURN_IF_ERROR(CheckSize(offset + bytes, file));
+  file.append_end = offset + bytes;
+  return offset;
 }
 
 Status TruncateFile(OpContext& ctx, const proto::Caller& caller, Inode& file, uint64_t size) {
   RETURN_IF_ERROR(CheckSize(size, file));
   file.size_epoch = SizeEpoch(file.size_epoch.value() + 1);
+  file.append_end = 0;  // reservations go with the epoch
   // A writer may have put down bytes that it has not reported yet.
   const bool may_have_chunks = file.size > 0 || file.writers > 0;
   if (size == 0) {
@@ -128,6 +142,12 @@ Status EndWriteOpen(OpContext& ctx, Inode& file) {
   CHECK(file.writers > 0, "inode " + ToString(file.id) + " counts fewer writers than it has");
   --file.writers;
   return Status::Ok();
+}
+
+Result<bool> HasWriteOpen(const OpContext& ctx, InodeId file) {
+  if (!ctx.request()) return false;
+  ASSIGN_OR_RETURN(const auto row, ctx.Get(WriteOpenKey(ctx.request()->incarnation, file)));
+  return row.has_value();
 }
 
 Result<TruncateIntent> ReadTruncateIntent(const ReadView& view, InodeId inode) {

@@ -23,9 +23,15 @@ Status ApplyReport(OpContext& ctx, const proto::Caller& caller, const proto::Len
 // Raises the length to `length`; kBusy as above.
 Status RaiseLength(OpContext& ctx, uint64_t length, Inode& file);
 
+// Takes `bytes` at the end for an append: behind the length, the last reservation and
+// `known_length`, what the caller has written itself. Answers where. kBusy as above, kFileTooBig.
+Result<uint64_t> ReserveAtEnd(OpContext& ctx, uint64_t known_length, uint64_t bytes, Inode& file);
+
 // One more, one fewer of the request's session's handles that may write. An end without a beginning
 // does nothing.
 Status BeginWriteOpen(OpContext& ctx, Inode& file);
 Status EndWriteOpen(OpContext& ctx, Inode& file);
+// Whether the request's session has the file open for writing.
+Result<bool> HasWriteOpen(const OpContext& ctx, InodeId file);
 
 }  // namespace sheaf::meta

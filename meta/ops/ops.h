@@ -65,6 +65,11 @@ Result<proto::AttrResponse> Fsync(OpContext& ctx, const proto::FsyncRequest& req
 // of a file that may have chunks the data_id is replaced. A client reports what it wrote (Fsync)
 // before it truncates its own file.
 Result<proto::AttrResponse> Truncate(OpContext& ctx, const proto::TruncateRequest& request);
+// Takes a range at the end of a file that the session has open for writing: no other reservation
+// gets a byte of it. kBadHandle without the write-open, kBusy while a truncate is pending.
+inline constexpr uint64_t kMaxAppendBytes = uint64_t{1} << 30;  // in one reservation
+Result<proto::ReserveAppendResponse> ReserveAppend(OpContext& ctx,
+                                                   const proto::ReserveAppendRequest& request);
 Result<proto::SetXattrResponse> SetXattr(OpContext& ctx, const proto::SetXattrRequest& request);
 Result<proto::RemoveXattrResponse> RemoveXattr(OpContext& ctx,
                                                const proto::RemoveXattrRequest& request);

@@ -9,14 +9,18 @@ void ValueReader::Fail(Code code, const std::string& cause) {
   position_ = bytes_.size();
 }
 
-void ValueReader::Version(uint8_t known) {
-  if (left() == 0) return Fail(Code::kCorrupt, "empty");
+uint8_t ValueReader::Version(uint8_t known) {
+  if (left() == 0) {
+    Fail(Code::kCorrupt, "empty");
+    return 0;
+  }
   const auto found = static_cast<uint8_t>(bytes_[position_++]);
-  if (found == 0) return Fail(Code::kCorrupt, "version 0");
+  if (found == 0) Fail(Code::kCorrupt, "version 0");
   if (found > known) {
     Fail(Code::kInvalid, "version " + std::to_string(found) + " is newer than this program's " +
                              std::to_string(known));
   }
+  return found;
 }
 
 uint64_t ValueReader::ReadVarint() {

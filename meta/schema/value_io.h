@@ -16,7 +16,11 @@ class ValueWriter {
  public:
   static constexpr bool kReading = false;
 
-  void Version(uint8_t version) { bytes_.push_back(static_cast<char>(version)); }
+  // Both answer the version that the fields after it follow.
+  uint8_t Version(uint8_t version) {
+    bytes_.push_back(static_cast<char>(version));
+    return version;
+  }
   template <typename Unsigned>
   void Varint(Unsigned value) {
     uint64_t rest = value;
@@ -53,7 +57,7 @@ class ValueReader {
 
   ValueReader(const char* what, std::string_view bytes) : what_(what), bytes_(bytes) {}
 
-  void Version(uint8_t known);
+  uint8_t Version(uint8_t known);
   template <typename Unsigned>
   void Varint(Unsigned& value) {
     const uint64_t wide = ReadVarint();

@@ -27,13 +27,15 @@ void LayoutFields(auto& io, auto& layout) {
 
 bool IsChunkSize(uint32_t log2) { return log2 >= kMinChunkSizeLog2 && log2 <= kMaxChunkSizeLog2; }
 
-void RegularFields(auto& io, auto& inode) {
+void RegularFields(auto& io, auto& inode, uint8_t version) {
   io.Varint(inode.size);
   io.Id(inode.data_id);
   io.Id(inode.size_epoch);
   LayoutFields(io, inode.layout);
   io.Varint(inode.writers);
+  if (version >= 2) io.Varint(inode.append_end);
   io.Require(inode.size <= kMaxFileSize, "size");
+  io.Require(inode.append_end <= kMaxFileSize, "append end");
   io.Require(inode.data_id.IsSet(), "data id");
   io.Require(IsChunkSize(inode.layout.chunk_size_log2), "chunk size");
 }
@@ -51,7 +53,7 @@ void DirectoryFields(auto& io, auto& inode) {
 }
 
 void InodeFields(auto& io, auto& inode) {
-  io.Version(1);
+  const uint8_t version = io.Version(2);
   io.Varint(inode.mode);
   io.Varint(inode.nlink);
   io.Varint(inode.uid);
@@ -64,7 +66,7 @@ void InodeFields(auto& io, auto& inode) {
   io.Fixed64(inode.ctime_ns);
   io.Fixed64(inode.btime_ns);
   io.Require(IsFileType(inode.mode) && inode.mode <= 0177777, "mode");
-  if (inode.IsRegular()) RegularFields(io, inode);
+  if (inode.IsRegular()) RegularFields(io, inode, version);
   if (inode.IsDirectory()) DirectoryFields(io, inode);
   if (inode.IsSymlink()) io.Text(inode.target, kMaxSymlinkBytes);
   if (inode.IsDevice()) io.Varint(inode.rdev);

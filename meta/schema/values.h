@@ -58,7 +58,8 @@ struct Inode {
   DataId data_id;
   SizeEpoch size_epoch;
   Layout layout;
-  uint32_t writers = 0;  // write-open rows that name this inode
+  uint32_t writers = 0;     // write-open rows that name this inode
+  uint64_t append_end = 0;  // of the last range reserved in this epoch (from version 2)
 
   // Directories.
   InodeId parent;

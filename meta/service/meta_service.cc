@@ -17,17 +17,18 @@ Status CheckCaller(const proto::Context& context) {
 
 MetaService::MetaService(Parts parts)
     : parts_(std::move(parts)),
-      metrics_{{parts_.metrics, "meta", "lookup"},    {parts_.metrics, "meta", "getattr"},
-               {parts_.metrics, "meta", "setattr"},   {parts_.metrics, "meta", "create"},
-               {parts_.metrics, "meta", "mkdir"},     {parts_.metrics, "meta", "mknod"},
-               {parts_.metrics, "meta", "symlink"},   {parts_.metrics, "meta", "readlink"},
-               {parts_.metrics, "meta", "link"},      {parts_.metrics, "meta", "unlink"},
-               {parts_.metrics, "meta", "rmdir"},     {parts_.metrics, "meta", "rename"},
-               {parts_.metrics, "meta", "open"},      {parts_.metrics, "meta", "close"},
-               {parts_.metrics, "meta", "fsync"},     {parts_.metrics, "meta", "truncate"},
-               {parts_.metrics, "meta", "readdir"},   {parts_.metrics, "meta", "statfs"},
-               {parts_.metrics, "meta", "setxattr"},  {parts_.metrics, "meta", "getxattr"},
-               {parts_.metrics, "meta", "listxattr"}, {parts_.metrics, "meta", "removexattr"}} {}
+      metrics_{{parts_.metrics, "meta", "lookup"},        {parts_.metrics, "meta", "getattr"},
+               {parts_.metrics, "meta", "setattr"},       {parts_.metrics, "meta", "create"},
+               {parts_.metrics, "meta", "mkdir"},         {parts_.metrics, "meta", "mknod"},
+               {parts_.metrics, "meta", "symlink"},       {parts_.metrics, "meta", "readlink"},
+               {parts_.metrics, "meta", "link"},          {parts_.metrics, "meta", "unlink"},
+               {parts_.metrics, "meta", "rmdir"},         {parts_.metrics, "meta", "rename"},
+               {parts_.metrics, "meta", "open"},          {parts_.metrics, "meta", "close"},
+               {parts_.metrics, "meta", "fsync"},         {parts_.metrics, "meta", "truncate"},
+               {parts_.metrics, "meta", "readdir"},       {parts_.metrics, "meta", "statfs"},
+               {parts_.metrics, "meta", "setxattr"},      {parts_.metrics, "meta", "getxattr"},
+               {parts_.metrics, "meta", "listxattr"},     {parts_.metrics, "meta", "removexattr"},
+               {parts_.metrics, "meta", "reserve_append"}} {}
 
 template <typename Request, typename Response, typename Read>
 MetaService::Reactor* MetaService::ReadCall(Ctx* context, const Request* request,
@@ -100,6 +101,7 @@ SHEAF_MUTATION(Rmdir, rmdir, RmdirResponse)
 SHEAF_MUTATION(Rename, rename, RenameResponse)
 SHEAF_MUTATION(Close, close, AttrResponse)
 SHEAF_MUTATION(Fsync, fsync, AttrResponse)
+SHEAF_MUTATION(ReserveAppend, reserve_append, ReserveAppendResponse)
 SHEAF_MUTATION(SetXattr, setxattr, SetXattrResponse)
 SHEAF_MUTATION(RemoveXattr, removexattr, RemoveXattrResponse)
 

@@ -49,6 +49,8 @@ class MetaService final : public proto::Meta::CallbackService {
   Reactor* Close(Ctx*, const proto::CloseRequest*, proto::AttrResponse*) override;
   Reactor* Fsync(Ctx*, const proto::FsyncRequest*, proto::AttrResponse*) override;
   Reactor* Truncate(Ctx*, const proto::TruncateRequest*, proto::AttrResponse*) override;
+  Reactor* ReserveAppend(Ctx*, const proto::ReserveAppendRequest*,
+                         proto::ReserveAppendResponse*) override;
   Reactor* ReadDir(Ctx*, const proto::ReadDirRequest*, proto::ReadDirResponse*) override;
   Reactor* StatFs(Ctx*, const proto::StatFsRequest*, proto::StatFsResponse*) override;
   Reactor* SetXattr(Ctx*, const proto::SetXattrRequest*, proto::SetXattrResponse*) override;
@@ -71,7 +73,7 @@ class MetaService final : public proto::Meta::CallbackService {
   struct {
     CallMetrics lookup, getattr, setattr, create, mkdir, mknod, symlink, readlink, link, unlink,
         rmdir, rename, open, close, fsync, truncate, readdir, statfs, setxattr, getxattr, listxattr,
-        removexattr;
+        removexattr, reserve_append;
   } metrics_;
 };
 

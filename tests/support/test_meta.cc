@@ -195,6 +195,17 @@ Result<proto::Attr> TestMeta::Truncate(uint64_t inode, uint64_t size, bool from_
   return AttrOf(Mutate(meta::Truncate, std::move(request)));
 }
 
+Result<uint64_t> TestMeta::ReserveAppend(uint64_t inode, uint64_t epoch, uint64_t known,
+                                         uint64_t bytes) {
+  proto::ReserveAppendRequest request;
+  request.set_inode(inode);
+  request.set_size_epoch(epoch);
+  request.set_known_length(known);
+  request.set_bytes(bytes);
+  ASSIGN_OR_RETURN(const auto response, Mutate(meta::ReserveAppend, request));
+  return response.offset();
+}
+
 Result<std::vector<proto::DirEntry>> TestMeta::List(uint64_t inode, uint32_t page,
                                                     bool plus) const {
   std::vector<proto::DirEntry> entries;

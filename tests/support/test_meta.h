@@ -72,6 +72,8 @@ class TestMeta {
   Result<proto::Attr> Close(uint64_t inode, uint64_t epoch, uint64_t length, bool wrote = true);
   Result<proto::Attr> Fsync(uint64_t inode, uint64_t epoch, uint64_t length, bool wrote = true);
   Result<proto::Attr> Truncate(uint64_t inode, uint64_t size, bool from_handle = false);
+  // Where the range is.
+  Result<uint64_t> ReserveAppend(uint64_t inode, uint64_t epoch, uint64_t known, uint64_t bytes);
   // Every entry but "." and "..", a page of `page` at a time.
   Result<std::vector<proto::DirEntry>> List(uint64_t inode, uint32_t page = 0,
                                             bool plus = false) const;

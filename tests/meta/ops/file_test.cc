@@ -189,6 +189,43 @@ TEST_F(FileTest, AnUnlinkedFileCanStillBeWrittenAndClosed) {
   EXPECT_TRUE(meta_.Close(file_, 1, 900).ok());
 }
 
+TEST_F(FileTest, AppendsGetRangesOneBehindTheOther) {
+  ASSERT_TRUE(meta_.Open(file_, O_WRONLY).ok());
+  Grow(100);
+  EXPECT_EQ(*meta_.ReserveAppend(file_, Epoch(), 0, 50), 100u);
+  EXPECT_EQ(*meta_.ReserveAppend(file_, Epoch(), 0, 50), 150u);
+  EXPECT_EQ(Attr(file_).size(), 100u) << "the report after the write raises the length";
+  EXPECT_EQ(*meta_.ReserveAppend(file_, Epoch(), 1000, 10), 1000u) << "behind its own bytes";
+  EXPECT_EQ(*meta_.ReserveAppend(file_, Epoch() + 1, 9000, 10), 1010u) << "of another epoch";
+  Grow(5000);
+  EXPECT_EQ(*meta_.ReserveAppend(file_, Epoch(), 0, 10), 5000u);
+}
+
+TEST_F(FileTest, ATruncateDropsReservations) {
+  ASSERT_TRUE(meta_.Open(file_, O_WRONLY).ok());
+  Grow(100);
+  ASSERT_TRUE(meta_.ReserveAppend(file_, Epoch(), 0, 5000).ok());
+  ASSERT_TRUE(meta_.Truncate(file_, 40).ok());
+  EXPECT_EQ(CodeOf(meta_.ReserveAppend(file_, Epoch(), 0, 10)), Code::kBusy);
+  Finish(*Intent());
+  EXPECT_EQ(*meta_.ReserveAppend(file_, Epoch(), 0, 10), 40u);
+  ASSERT_TRUE(meta_.Truncate(file_, 0).ok());
+  EXPECT_EQ(*meta_.ReserveAppend(file_, Epoch(), 0, 10), 0u);
+}
+
+TEST_F(FileTest, ReservingNeedsTheWriteOpenAndKeepsToTheLimits) {
+  EXPECT_EQ(CodeOf(meta_.ReserveAppend(file_, Epoch(), 0, 10)), Code::kBadHandle);
+  ASSERT_TRUE(meta_.Open(file_, O_WRONLY).ok());
+  EXPECT_EQ(CodeOf(meta_.ReserveAppend(file_, Epoch(), 0, 0)), Code::kInvalid);
+  EXPECT_EQ(CodeOf(meta_.ReserveAppend(file_, Epoch(), 0, kMaxAppendBytes + 1)), Code::kInvalid);
+  EXPECT_EQ(CodeOf(meta_.ReserveAppend(file_, Epoch(), UINT64_MAX, 10)), Code::kFileTooBig);
+  EXPECT_EQ(CodeOf(meta_.ReserveAppend(file_, Epoch(), kMaxFileSize - 9, 10)), Code::kFileTooBig);
+  EXPECT_EQ(*meta_.ReserveAppend(file_, Epoch(), kMaxFileSize - 10, 10), kMaxFileSize - 10);
+  EXPECT_EQ(CodeOf(meta_.ReserveAppend(kRoot, 1, 0, 10)), Code::kIsDirectory);
+  ASSERT_TRUE(meta_.Close(file_).ok());
+  EXPECT_EQ(CodeOf(meta_.ReserveAppend(file_, Epoch(), 0, 10)), Code::kBadHandle);
+}
+
 TEST_F(FileTest, SettleLengthOnlyRaisesLivingData) {
   Grow(100);
   const DataId data(Attr(file_).data_id());

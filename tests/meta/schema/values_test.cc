@@ -42,6 +42,7 @@ Inode File() {
   inode.size_epoch = SizeEpoch(2);
   inode.layout = {.chunk_size_log2 = 22, .stripe_width = 0, .table_version = 1, .seed = 0xabcd};
   inode.writers = 1;
+  inode.append_end = 5000;
   return inode;
 }
 
@@ -76,14 +77,31 @@ constexpr char kCommonTail[] =
 // The stored format: a change here is a new value version.
 TEST(ValuesTest, GoldenInodes) {
   const std::string tail = kCommonTail;
-  EXPECT_EQ(Hex(EncodeInode(File())), "01a48302" + tail +
+  EXPECT_EQ(Hex(EncodeInode(File())), "02a48302" + tail +
                                           "8020070216"
                                           "0001"
                                           "cdab000000000000"
-                                          "01");
-  EXPECT_EQ(Hex(EncodeInode(Directory())), "01ed8301" + tail + "010c03161420");
-  EXPECT_EQ(Hex(EncodeInode(Symlink())), "01ffc302" + tail + "02746f");
-  EXPECT_EQ(Hex(EncodeInode(Device())), "018043" + tail + "8302");
+                                          "01"
+                                          "8827");
+  EXPECT_EQ(Hex(EncodeInode(Directory())), "02ed8301" + tail + "010c03161420");
+  EXPECT_EQ(Hex(EncodeInode(Symlink())), "02ffc302" + tail + "02746f");
+  EXPECT_EQ(Hex(EncodeInode(Device())), "028043" + tail + "8302");
+}
+
+// What was stored before appends were reserved.
+TEST(ValuesTest, InodesOfVersionOneAreRead) {
+  Inode file = File();
+  file.append_end = 0;
+  std::string stored = EncodeInode(file);
+  ASSERT_EQ(stored.back(), 0) << "the new field";
+  stored.pop_back();
+  stored[0] = 1;
+  const auto decoded = DecodeInode(file.id, stored);
+  ASSERT_TRUE(decoded.ok()) << decoded.status().ToString();
+  EXPECT_EQ(*decoded, file);
+  std::string directory = EncodeInode(Directory());
+  directory[0] = 1;
+  EXPECT_EQ(*DecodeInode(InodeId(9), directory), Directory());
 }
 
 TEST(ValuesTest, GoldenRows) {
