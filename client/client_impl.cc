@@ -86,6 +86,9 @@ Status ClientImpl::Start() {
 void ClientImpl::AddMetrics(Metrics& metrics) {
   metrics.AddCallback("sheaf_client_open_inodes", "Regular files open", {},
                       [this] { return static_cast<double>(inodes_.size()); });
+  metrics.AddCallback("sheaf_client_write_behind_bytes",
+                      "Memory held by what was written and is not on the chains yet", {},
+                      [this] { return static_cast<double>(files_->behind().memory()); });
   metrics.AddCallback("sheaf_client_map_version", "Cluster map in use", {},
                       [this] { return static_cast<double>(router_->version().value()); });
   metrics.AddCallback("sheaf_client_session_renewals_total", "Renewals of the session", {},
