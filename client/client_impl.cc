@@ -75,8 +75,11 @@ Status ClientImpl::Start() {
       *session_);
   files_ = std::make_unique<FileOps>(
       FileOps::Options{.meta_timeout = options_.meta_timeout,
-                       .data_timeout = options_.data_timeout},
-      *meta_, *chunks_, inodes_, [this](InodeId inode) { session_->InodeClosed(inode); });
+                       .data_timeout = options_.data_timeout,
+                       .write_behind_bytes = options_.write_behind_bytes,
+                       .write_behind_delay = options_.write_behind_delay,
+                       .read_ahead_bytes = options_.read_ahead_bytes},
+      *meta_, *chunks_, *session_, inodes_, [this](InodeId inode) { session_->InodeClosed(inode); });
   if (options_.metrics != nullptr) AddMetrics(*options_.metrics);
   return Status::Ok();
 }
@@ -84,6 +87,9 @@ Status ClientImpl::Start() {
 void ClientImpl::AddMetrics(Metrics& metrics) {
   metrics.AddCallback("sheaf_client_open_inodes", "Regular files open", {},
                       [this] { return static_cast<double>(inodes_.size()); });
+  metrics.AddCallback("sheaf_client_write_behind_bytes",
+                      "Memory held by what was written and is not on the chains yet", {},
+                      [this] { return static_cast<double>(files_->behind().memory()); });
   metrics.AddCallback("sheaf_client_map_version", "Cluster map in use", {},
                       [this] { return static_cast<double>(router_->version().value()); });
   metrics.AddCallback("sheaf_client_session_renewals_total", "Renewals of the session", {},
@@ -270,7 +276,11 @@ Status ClientImpl::RemoveXattr(const Credentials& who, InodeId inode, std::strin
   return meta_->RemoveXattr(who, std::move(request)).status();
 }
 
-Status ClientImpl::SyncAll() { return files_->ReportAll(); }
+Result<std::optional<FileAttr>> ClientImpl::StampTimes(InodeId inode) {
+  return files_->StampTimes(inode);
+}
+
+Status ClientImpl::SyncAll() { return files_->SyncAll(); }
 
 Result<std::string> ClientImpl::StatusJson() {
   ASSIGN_OR_RETURN(const proto::ClusterStatus status, cluster_->GetStatus(options_.meta_timeout));

@@ -52,6 +52,7 @@ class ClientImpl : public Client, private PathCalls {
                                std::string_view name) override;
   Result<std::vector<std::string>> ListXattr(const Credentials& who, InodeId inode) override;
   Status RemoveXattr(const Credentials& who, InodeId inode, std::string_view name) override;
+  Result<std::optional<FileAttr>> StampTimes(InodeId inode) override;
   Status SyncAll() override;
 
   Result<FileAttr> StatPath(std::string_view path, bool follow) override;

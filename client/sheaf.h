@@ -45,6 +45,12 @@ struct ClientOptions {
   std::chrono::milliseconds data_timeout{30'000};
   int connections_per_server = 1;
   bool use_unix_sockets = true;  // to servers of the same machine
+  // Memory over all files for what was written and is not on the chains yet; 0: File::Write returns
+  // when the bytes are durable.
+  size_t write_behind_bytes = size_t{64} << 20;
+  std::chrono::milliseconds write_behind_delay{1000};  // bytes wait in memory at most this long
+  // A file read in order is fetched this far ahead; 0: not.
+  size_t read_ahead_bytes = size_t{8} << 20;
   // Where calls are counted, by the names that begin with sheaf_client_; null: nowhere. Outlives
   // the client, and stops serving before it goes.
   Metrics* metrics = nullptr;
@@ -113,20 +119,29 @@ class File {
 
   // Bytes from `offset` to the end of `into` or of the file; 0 at or past the end. Holes are zeros.
   virtual Result<size_t> Read(uint64_t offset, std::span<uint8_t> into) = 0;
-  // All of `from`, or an error. The bytes are durable when it returns; the new length is seen at
-  // once through this client, and by others after Sync or Close.
+  // All of `from`, or an error. The bytes are in this client's memory when it returns, and durable
+  // after Sync or Close; opened with O_SYNC, O_DSYNC or O_DIRECT, or without write-behind, they are
+  // durable at once. Bytes and length are seen at once through this client, and by others after
+  // Sync or Close. May answer, once, the failure of an earlier write whose bytes are lost.
   virtual Result<size_t> Write(uint64_t offset, std::span<const uint8_t> from) = 0;
-  // O_APPEND: writes at the end, answers the offset it wrote at.
+  // O_APPEND: writes at the end, wherever other clients have moved it; answers the offset.
   virtual Result<uint64_t> Append(std::span<const uint8_t> from) = 0;
-  // As Read and Write; `done` runs on a library thread and must not block. Memory stays valid
-  // until then.
+  // As Read and Write, but written bytes are not copied: they are durable when `done` runs, which
+  // is on a library thread or the caller's, and must not block. Memory stays valid until then.
   virtual void ReadAsync(uint64_t offset, std::span<uint8_t> into, IoDone done) = 0;
   virtual void WriteAsync(uint64_t offset, std::span<const uint8_t> from, IoDone done) = 0;
 
-  // Settles the length at the metadata service: fsync.
+  // Makes what was written durable, then settles the length at the metadata service: fsync. A
+  // failure to write bytes back is told once to each handle that was open for writing: here, at
+  // Write or at Close.
   virtual Status Sync() = 0;
+  // Sync for close(2) of one of several descriptors of this handle; spares the call that Close
+  // makes if nothing is written any more.
+  virtual Status Flush() = 0;
   virtual Status Truncate(uint64_t size) = 0;
   virtual Result<FileAttr> Stat() = 0;
+  // As answered when the file was opened.
+  virtual FileAttr OpenedAttr() const = 0;
   // Sync, then the end of this handle. Errors of the last writes surface here.
   virtual Status Close() = 0;
 
@@ -184,7 +199,12 @@ class Client {
   virtual Result<std::vector<std::string>> ListXattr(const Credentials& who, InodeId inode) = 0;
   virtual Status RemoveXattr(const Credentials& who, InodeId inode, std::string_view name) = 0;
 
-  // Settles the lengths of every file this client has written: syncfs.
+  // If this client has written the file since its times were stamped by the metadata service, has
+  // them stamped and answers its attributes: then no later Sync or Close changes times that were
+  // shown. Waits for no data.
+  virtual Result<std::optional<FileAttr>> StampTimes(InodeId inode) = 0;
+
+  // Sync for every file this client has open: syncfs.
   virtual Status SyncAll() = 0;
 
   // --- By path, as the process' own user; absolute within the file system ---

@@ -225,6 +225,9 @@ Status Serve(const MountOptions& options, const sigset_t& signals, Background* b
   client_options.meta_address = options.meta_address;
   client_options.meta_timeout = options.meta_timeout;
   client_options.data_timeout = options.data_timeout;
+  client_options.write_behind_bytes = size_t{options.write_behind_mib} << 20;
+  client_options.write_behind_delay = options.write_behind;
+  client_options.read_ahead_bytes = 0;  // the kernel reads ahead
   char host[HOST_NAME_MAX + 1] = "";
   gethostname(host, sizeof host - 1);
   client_options.description =

@@ -18,16 +18,6 @@ struct FileHandle {
   InodeId inode;
   std::shared_ptr<File> file;
   bool writable = false;
-  // Written since the length and times were last settled.
-  std::atomic<bool> dirty{false};
-
-  // Settles what was written through this handle; cheap when nothing was.
-  Status Settle() {
-    if (!dirty.exchange(false)) return Status::Ok();
-    Status status = file->Sync();
-    if (!status.ok()) dirty.store(true);
-    return status;
-  }
 };
 
 // One opendir(3): the page of entries that was read last and where it came from.

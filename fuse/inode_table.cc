@@ -62,19 +62,6 @@ bool InodeTable::HasWriters(InodeId inode) const {
   return found != shard->end() && !found->second.writers.empty();
 }
 
-std::vector<std::shared_ptr<FileHandle>> InodeTable::DirtyWriters(InodeId inode) const {
-  // Made before the lock and so destroyed after it: the last reference to a handle closes its file.
-  std::vector<std::shared_ptr<FileHandle>> dirty;
-  auto shard = ShardOf(inode).Lock();
-  auto found = shard->find(inode);
-  if (found == shard->end()) return dirty;
-  for (const auto& writer : found->second.writers) {
-    auto handle = writer.lock();
-    if (handle != nullptr && handle->dirty.load()) dirty.push_back(std::move(handle));
-  }
-  return dirty;
-}
-
 void InodeTable::SetNoCapabilities(InodeId inode, Clock::Instant until) {
   auto shard = ShardOf(inode).Lock();
   auto found = shard->find(inode);

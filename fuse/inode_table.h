@@ -59,8 +59,6 @@ class InodeTable {
   // REQUIRES: AddWriter was called for the same handle
   void RemoveWriter(InodeId inode, const FileHandle* handle);
   bool HasWriters(InodeId inode) const;
-  // Those with unsettled writes.
-  std::vector<std::shared_ptr<FileHandle>> DirtyWriters(InodeId inode) const;
 
   // The kernel asks for security.capability before each write(2). An inode known not to have one
   // need not be asked for until `until`.

@@ -117,8 +117,8 @@ void Operations::Init(fuse_conn_info* connection) {
                           FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS |
                           FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
                           FUSE_CAP_AUTO_INVAL_DATA;
-  // Splicing costs more than it saves where the data is not in a file already. Without the write
-  // back cache a write is with the servers when write(2) returns. Locks are the kernel's own.
+  // Splicing costs more than it saves where the data is not in a file already. The client library
+  // holds writes back itself, under one bound for all files. Locks are the kernel's own.
   // Set-id bits that a write takes away come as a setattr.
   const unsigned unwanted = FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
                             FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS |
@@ -148,18 +148,18 @@ void Operations::Record(Operation operation, fuse_ino_t inode, const Status& sta
   }
 }
 
-Status Operations::Settle(InodeId inode) {
-  for (const auto& handle : inodes_.DirtyWriters(inode)) {
-    RETURN_IF_ERROR(handle->Settle());
-    NoteChange();
-  }
-  return Status::Ok();
+Result<std::optional<FileAttr>> Operations::Stamp(InodeId inode) {
+  std::optional<FileAttr> none;
+  if (!inodes_.HasWriters(inode)) return none;
+  auto stamped = client_->StampTimes(inode);
+  if (stamped.ok() && stamped->has_value()) NoteChange();
+  return stamped;
 }
 
-Result<FileAttr> Operations::Settled(const Credentials& who, FileAttr attr) {
-  if (!attr.IsRegular() || !inodes_.HasWriters(attr.inode)) return attr;
-  RETURN_IF_ERROR(Settle(attr.inode));
-  return client_->GetAttr(who, attr.inode);
+Result<FileAttr> Operations::Stamped(FileAttr attr) {
+  if (!attr.IsRegular()) return attr;
+  ASSIGN_OR_RETURN(const auto stamped, Stamp(attr.inode));
+  return stamped.value_or(std::move(attr));
 }
 
 fuse_entry_param Operations::EntryOf(const FileAttr& attr) const {
@@ -178,14 +178,14 @@ void Operations::ReplyAttr(fuse_req_t request, const FileAttr& attr) {
   fuse_reply_attr(request, &answer, options_.attr_timeout.count());
 }
 
-Status Operations::ReplyEntry(fuse_req_t request, const Credentials& who, Result<FileAttr> attr) {
+Status Operations::ReplyEntry(fuse_req_t request, Result<FileAttr> attr) {
   if (!attr.ok()) return attr.status();
-  ASSIGN_OR_RETURN(const FileAttr settled, Settled(who, std::move(attr).value()));
-  const fuse_entry_param entry = EntryOf(settled);
-  inodes_.AddLookup(settled.inode);
-  inodes_.SetSentVersion(settled.inode, settled.version);
+  ASSIGN_OR_RETURN(const FileAttr stamped, Stamped(std::move(attr).value()));
+  const fuse_entry_param entry = EntryOf(stamped);
+  inodes_.AddLookup(stamped.inode);
+  inodes_.SetSentVersion(stamped.inode, stamped.version);
   // The kernel gave up waiting: it holds no reference, so neither do we.
-  if (fuse_reply_entry(request, &entry) == -ENOENT) inodes_.Forget(settled.inode, 1);
+  if (fuse_reply_entry(request, &entry) == -ENOENT) inodes_.Forget(stamped.inode, 1);
   return Status::Ok();
 }
 

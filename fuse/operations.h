@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <optional>
 
 #include "client/sheaf.h"
 #include "common/clock.h"
@@ -68,9 +69,9 @@ enum class Operation : uint8_t {
 // Invariants:
 // 1. A lookup is counted before the reply that grants it is sent, and taken back if the kernel
 //    did not get it.
-// 2. Attributes sent are never older than a change made through this mount: of a file with
-//    unsettled writes they are settled first (so that no later settling changes times that a
-//    caller has seen), and a directory page is not used after a change.
+// 2. Attributes sent are never older than a change made through this mount: of a file that was
+//    written, the times are stamped first (so that no later close changes times that a caller has
+//    seen), the length is as the client knows it, and a directory page is not used after a change.
 //
 // Thread-safe.
 class Operations {
@@ -161,11 +162,18 @@ class Operations {
   // after the change and before its reply, so that a page asked for earlier is always seen as old.
   void NoteChange() { mutations_.fetch_add(1, std::memory_order_acq_rel); }
 
-  // Settles unsettled writes of every handle on the inode, so that attributes asked for next are
-  // final.
-  Status Settle(InodeId inode);
-  // `attr`, or a newer answer where this mount had unsettled writes.
-  Result<FileAttr> Settled(const Credentials& who, FileAttr attr);
+  // Stamps times of writes made through this mount, so that attributes asked for next are final;
+  // answers these if there was something to stamp.
+  Result<std::optional<FileAttr>> Stamp(InodeId inode);
+  // `attr`, or a newer answer where this mount had written.
+  Result<FileAttr> Stamped(FileAttr attr);
+
+  // The kernel's question for security.capability is answered here for as long as any attribute is
+  // trusted.
+  void NoteNoCapabilities(InodeId inode) {
+    const auto trust = std::chrono::duration_cast<Clock::Instant>(options_.attr_timeout);
+    inodes_.SetNoCapabilities(inode, clock_->Now() + trust);
+  }
 
   fuse_entry_param EntryOf(const FileAttr& attr) const;
   // Who changes attributes: the caller, or the file's owner where the kernel itself takes set-id
@@ -173,12 +181,12 @@ class Operations {
   Result<Credentials> AttributeChanger(fuse_req_t request, InodeId inode, const AttrChange& change);
   void ReplyAttr(fuse_req_t request, const FileAttr& attr);
   // Replies with an entry and counts its lookup.
-  Status ReplyEntry(fuse_req_t request, const Credentials& who, Result<FileAttr> attr);
+  Status ReplyEntry(fuse_req_t request, Result<FileAttr> attr);
 
   // Makes a handle, and says in `info` what the kernel may cache.
   std::shared_ptr<FileHandle> AddHandle(std::shared_ptr<File> file, const FileAttr& attr,
                                         fuse_file_info* info);
-  // Undoes AddHandle, settling first.
+  // Undoes AddHandle.
   Status CloseHandle(uint64_t number);
   Result<std::shared_ptr<FileHandle>> FindFile(const fuse_file_info* info) const;
   Status WriteAt(FileHandle& handle, std::span<const uint8_t> data, uint64_t offset);
@@ -187,7 +195,7 @@ class Operations {
                         bool plus);
   // Leaves in `handle` a page that holds what follows `cookie`; answers the index of the first.
   Result<size_t> LoadPage(const Credentials& who, DirectoryHandle& handle, uint64_t cookie,
-                          size_t reply_size, bool plus);
+                          bool plus);
   size_t AddPlain(fuse_req_t request, std::span<char> into, const DirectoryEntry& entry);
   // Appends to `granted` where the kernel gains a lookup.
   size_t AddPlus(fuse_req_t request, std::span<char> into, const DirectoryEntry& entry,

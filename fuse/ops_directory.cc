@@ -9,13 +9,8 @@
 namespace sheaf::fuse {
 namespace {
 
-// A page is what one reply can hold, within these.
-constexpr size_t kPageEntriesMin = 64;
-constexpr size_t kPageEntriesMax = 1024;
+constexpr uint32_t kPageEntries = 1024;  // asked for at a time: several replies' worth
 constexpr size_t kReplySizeMax = 1 << 20;
-// A guess at the bytes one entry takes in a reply, with and without attributes (a name of 20).
-constexpr size_t kPlusEntrySize = 176;
-constexpr size_t kPlainEntrySize = 48;
 
 bool IsDots(const std::string& name) { return name == "." || name == ".."; }
 
@@ -30,7 +25,7 @@ Status Operations::OpenDirectory(fuse_req_t request, fuse_ino_t inode, fuse_file
 }
 
 Result<size_t> Operations::LoadPage(const Credentials& who, DirectoryHandle& handle,
-                                    uint64_t cookie, size_t reply_size, bool plus) {
+                                    uint64_t cookie, bool plus) {
   // Invariant 2 of the class: a page with attributes is only as good as nothing has changed since.
   const uint64_t mutations = mutations_.load(std::memory_order_acquire);
   const bool usable = handle.page_valid && cookie != 0 && handle.page_has_attributes == plus &&
@@ -46,11 +41,9 @@ Result<size_t> Operations::LoadPage(const Credentials& who, DirectoryHandle& han
       if (next < entries.size() || handle.page.end) return next;
     }
   }
-  const size_t wanted = std::clamp(reply_size / (plus ? kPlusEntrySize : kPlainEntrySize),
-                                   kPageEntriesMin, kPageEntriesMax);
   handle.page_valid = false;
-  ASSIGN_OR_RETURN(handle.page, client_->ReadDirectory(who, handle.inode, cookie,
-                                                       static_cast<uint32_t>(wanted), plus));
+  ASSIGN_OR_RETURN(handle.page,
+                   client_->ReadDirectory(who, handle.inode, cookie, kPageEntries, plus));
   handle.page_cookie = cookie;
   handle.page_mutations = mutations;
   handle.page_has_attributes = plus;
@@ -97,7 +90,7 @@ Status Operations::ReplyDirectory(fuse_req_t request, size_t size, off_t offset,
   }
   const Credentials who = credentials_.Of(request);
   std::lock_guard lock(handle->mutex);
-  ASSIGN_OR_RETURN(size_t next, LoadPage(who, *handle, static_cast<uint64_t>(offset), size, plus));
+  ASSIGN_OR_RETURN(size_t next, LoadPage(who, *handle, static_cast<uint64_t>(offset), plus));
 
   std::vector<char> reply(std::min(size, kReplySizeMax));
   std::vector<InodeId> granted;

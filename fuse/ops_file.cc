@@ -39,7 +39,7 @@ std::shared_ptr<FileHandle> Operations::AddHandle(std::shared_ptr<File> file, co
   info->direct_io =
       (info->flags & O_DIRECT) != 0 || (handle->writable && (info->flags & O_APPEND) != 0);
   info->keep_cache = same && !info->direct_io;
-  info->noflush = !handle->writable;  // nothing to settle at close
+  info->noflush = !handle->writable;  // nothing to write back at close
 #ifdef SHEAF_FUSE_PARALLEL_DIRECT_WRITES
   info->parallel_direct_writes = info->direct_io;
 #endif
@@ -51,9 +51,10 @@ Status Operations::CloseHandle(uint64_t number) {
   auto handle = files_.Remove(number);
   if (handle == nullptr) return {Code::kBadHandle, "handle " + std::to_string(number)};
   Status status = handle->file->Close();
-  // Only now: until its length is settled, attributes of the inode must be asked of the writer.
-  if (handle->writable) inodes_.RemoveWriter(handle->inode, handle.get());
-  if (handle->dirty.load()) NoteChange();
+  if (!handle->writable) return status;
+  // Only now: until then the file's length and times may be known here alone.
+  inodes_.RemoveWriter(handle->inode, handle.get());
+  NoteChange();
   return status;
 }
 
@@ -67,11 +68,11 @@ Result<std::shared_ptr<FileHandle>> Operations::FindFile(const fuse_file_info* i
 
 Status Operations::Open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) {
   const Credentials who = credentials_.Of(request);
-  // Of a file that is being written here, others' opens see settled times and length.
-  RETURN_IF_ERROR(Settle(InodeId(inode)));
+  // Of a file that is being written here, others' opens see final times.
+  RETURN_IF_ERROR(Stamp(InodeId(inode)).status());
   ASSIGN_OR_RETURN(auto file, client_->Open(who, InodeId(inode), info->flags));
   if (info->flags & O_TRUNC) NoteChange();
-  ASSIGN_OR_RETURN(const FileAttr attr, file->Stat());
+  const FileAttr attr = file->OpenedAttr();
   AddHandle(std::move(file), attr, info);
   // The kernel gave up waiting: it will not release what it never got.
   if (fuse_reply_open(request, info) == -ENOENT) (void)CloseHandle(info->fh);
@@ -81,13 +82,16 @@ Status Operations::Open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* in
 Status Operations::Create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode,
                           fuse_file_info* info) {
   const Credentials who = credentials_.Of(request);
+  const uint64_t xattr_changes = xattr_changes_.load();
   auto result = client_->Create(who, InodeId(parent), name, mode, info->flags);
   NoteChange();
   if (!result.ok()) return result.status();
   Client::Created& created = *result;
-  ASSIGN_OR_RETURN(const FileAttr attr, Settled(who, created.attr));
+  ASSIGN_OR_RETURN(const FileAttr attr, Stamped(created.attr));
   inodes_.AddLookup(attr.inode);
   inodes_.SetSentVersion(attr.inode, attr.version);
+  // A new file has no attributes: spares a question before its first write.
+  if (created.created && xattr_changes_.load() == xattr_changes) NoteNoCapabilities(attr.inode);
   AddHandle(std::move(created.file), attr, info);
   const fuse_entry_param entry = EntryOf(attr);
   if (fuse_reply_create(request, &entry, info) == -ENOENT) {
@@ -118,14 +122,10 @@ Status Operations::Write(fuse_req_t request, fuse_ino_t, const char* data, size_
                          off_t offset, fuse_file_info* info) {
   ASSIGN_OR_RETURN(const auto handle, FindFile(info));
   const std::span<const uint8_t> bytes(reinterpret_cast<const uint8_t*>(data), size);
-  // Marked before, so that attributes asked for meanwhile are settled after.
-  handle->dirty.store(true);
   // Pages of a shared mapping that the kernel writes back belong where they are.
   const bool append = (info->flags & O_APPEND) != 0 && !info->writepage;
   Status status = append ? handle->file->Append(bytes).status()
                          : WriteAt(*handle, bytes, static_cast<uint64_t>(offset));
-  // A concurrent stat may have taken the mark while the write was under way.
-  handle->dirty.store(true);
   NoteChange();
   if (!status.ok()) return status;
   bytes_written_->Add(size);
@@ -135,9 +135,9 @@ Status Operations::Write(fuse_req_t request, fuse_ino_t, const char* data, size_
 
 Status Operations::Flush(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
   ASSIGN_OR_RETURN(const auto handle, FindFile(info));
-  const bool wrote = handle->dirty.load();
-  RETURN_IF_ERROR(handle->Settle());
-  if (wrote) NoteChange();
+  Status flushed = handle->file->Flush();
+  NoteChange();
+  if (!flushed.ok()) return flushed;
   fuse_reply_err(request, 0);
   return Status::Ok();
 }
@@ -151,7 +151,9 @@ Status Operations::Release(fuse_req_t request, fuse_ino_t, fuse_file_info* info)
 Status Operations::Fsync(fuse_req_t request, fuse_ino_t, int, fuse_file_info* info) {
   ASSIGN_OR_RETURN(const auto handle, FindFile(info));
   // Whatever handle wrote: fsync(2) is about the file, not the descriptor.
-  RETURN_IF_ERROR(Settle(handle->inode));
+  Status synced = handle->file->Sync();
+  NoteChange();
+  if (!synced.ok()) return synced;
   fuse_reply_err(request, 0);
   return Status::Ok();
 }

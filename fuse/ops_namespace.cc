@@ -24,14 +24,18 @@ Status Operations::Lookup(fuse_req_t request, fuse_ino_t parent, const char* nam
     fuse_reply_entry(request, &missing);
     return Status::Ok();
   }
-  return ReplyEntry(request, who, std::move(attr));
+  return ReplyEntry(request, std::move(attr));
 }
 
 void Operations::Forget(fuse_ino_t inode, uint64_t count) { inodes_.Forget(InodeId(inode), count); }
 
 Status Operations::GetAttr(fuse_req_t request, fuse_ino_t inode, fuse_file_info*) {
   const fuse_ctx* context = fuse_req_ctx(request);
-  RETURN_IF_ERROR(Settle(InodeId(inode)));
+  ASSIGN_OR_RETURN(const auto stamped, Stamp(InodeId(inode)));
+  if (stamped) {
+    ReplyAttr(request, *stamped);
+    return Status::Ok();
+  }
   // stat(2) of an inode needs no permission on it: no groups to fetch.
   ASSIGN_OR_RETURN(const FileAttr attr,
                    client_->GetAttr({context->uid, context->gid, {}}, InodeId(inode)));
@@ -61,8 +65,6 @@ Status Operations::SetAttr(fuse_req_t request, fuse_ino_t inode, struct stat* at
   if (info != nullptr) {
     ASSIGN_OR_RETURN(handle, FindFile(info));
   }
-  // Earlier writes are settled first: settled later, they would overwrite the times set now.
-  RETURN_IF_ERROR(Settle(InodeId(inode)));
   const AttrChange change = ToAttrChange(*attr, to_set);
   ASSIGN_OR_RETURN(const Credentials who, AttributeChanger(request, InodeId(inode), change));
   auto changed = client_->SetAttr(who, InodeId(inode), change,
@@ -85,7 +87,7 @@ Status Operations::MakeNode(fuse_req_t request, fuse_ino_t parent, const char* n
   const Credentials who = credentials_.Of(request);
   auto made = client_->Mknod(who, InodeId(parent), name, mode, rdev);
   NoteChange();
-  return ReplyEntry(request, who, std::move(made));
+  return ReplyEntry(request, std::move(made));
 }
 
 Status Operations::MakeDirectory(fuse_req_t request, fuse_ino_t parent, const char* name,
@@ -93,7 +95,7 @@ Status Operations::MakeDirectory(fuse_req_t request, fuse_ino_t parent, const ch
   const Credentials who = credentials_.Of(request);
   auto made = client_->Mkdir(who, InodeId(parent), name, mode);
   NoteChange();
-  return ReplyEntry(request, who, std::move(made));
+  return ReplyEntry(request, std::move(made));
 }
 
 Status Operations::Unlink(fuse_req_t request, fuse_ino_t parent, const char* name) {
@@ -115,7 +117,7 @@ Status Operations::SymLink(fuse_req_t request, const char* target, fuse_ino_t pa
   const Credentials who = credentials_.Of(request);
   auto made = client_->Symlink(who, InodeId(parent), name, target);
   NoteChange();
-  return ReplyEntry(request, who, std::move(made));
+  return ReplyEntry(request, std::move(made));
 }
 
 Status Operations::Rename(fuse_req_t request, fuse_ino_t parent, const char* name,
@@ -132,7 +134,7 @@ Status Operations::Link(fuse_req_t request, fuse_ino_t inode, fuse_ino_t new_par
   const Credentials who = credentials_.Of(request);
   auto linked = client_->Link(who, InodeId(inode), InodeId(new_parent), new_name);
   NoteChange();
-  return ReplyEntry(request, who, std::move(linked));
+  return ReplyEntry(request, std::move(linked));
 }
 
 Status Operations::StatFs(fuse_req_t request, fuse_ino_t) {

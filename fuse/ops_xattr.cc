@@ -7,6 +7,7 @@
 namespace sheaf::fuse {
 namespace {
 
+constexpr std::string_view kSystemPrefix = "system.";
 constexpr std::string_view kCapabilityName = "security.capability";
 
 // Sends a value, or its size where the caller asked for that only.
@@ -38,18 +39,19 @@ Status Operations::SetXattr(fuse_req_t request, fuse_ino_t inode, const char* na
 }
 
 Status Operations::GetXattr(fuse_req_t request, fuse_ino_t inode, const char* name, size_t size) {
+  // `ls -l` asks for the ACLs of each entry: there are none, and no call to say so.
+  if (std::string_view(name).starts_with(kSystemPrefix)) {
+    return {Code::kUnsupported, "extended attribute '" + std::string(name) + "': not supported"};
+  }
   const bool capability = name == kCapabilityName;
-  const Clock::Instant now = clock_->Now();
-  if (capability && inodes_.HasNoCapabilities(InodeId(inode), now)) {
+  if (capability && inodes_.HasNoCapabilities(InodeId(inode), clock_->Now())) {
     return {Code::kNoData, "security.capability: known to be absent"};
   }
   const uint64_t changes = xattr_changes_.load();
   auto value = client_->GetXattr(credentials_.Of(request), InodeId(inode), name);
   if (!value.ok()) {
     if (capability && value.status().code() == Code::kNoData) {
-      // Trusted for as long as any attribute is.
-      const auto trust = std::chrono::duration_cast<Clock::Instant>(options_.attr_timeout);
-      inodes_.SetNoCapabilities(InodeId(inode), now + trust);
+      NoteNoCapabilities(InodeId(inode));
       if (xattr_changes_.load() != changes) inodes_.SetNoCapabilities(InodeId(inode), {});
     }
     return value.status();

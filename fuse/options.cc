@@ -19,6 +19,7 @@ namespace {
 constexpr double kTimeoutMaxSeconds = 86'400;
 constexpr uint32_t kThreadsMax = 4096;
 constexpr uint32_t kReadAheadMaxKib = 1 << 20;
+constexpr uint32_t kWriteBehindMaxMib = 1 << 16;
 constexpr uint32_t kWaitMaxMs = 3'600'000;
 
 // Understood by the kernel (or by mount(8), which passes some of them on) and not by us.
@@ -40,6 +41,9 @@ constexpr const char* kMountOptionsHelp = R"(Mount options (-o NAME[=VALUE],...)
   read_ahead_kib=N          read ahead of a sequential reader, 0 to 1048576 KiB (4096; needs root)
   meta_timeout_ms=N         a metadata call ends with EIO after this long, 1 to 3600000 (30000)
   data_timeout_ms=N         a data call ends with EIO after this long, 1 to 3600000 (30000)
+  write_behind_mib=N        written bytes held in memory, 0 to 65536 MiB (64; 0: each write waits
+                            until it is durable)
+  write_behind_ms=N         held at most this long, 1 to 3600000 (1000)
   log_file=FILE, log_level=LEVEL, metrics=HOST:PORT, config=FILE: as --log-file and so on
   nosuid, suid, nodev, dev, noexec, exec, noatime, nodiratime, sync, dirsync: as in mount(8); x-* and _netdev are ignored
 
@@ -131,6 +135,10 @@ Status ApplyValue(std::string_view name, std::string_view value, MountOptions* o
   }
   if (name == "meta_timeout_ms") return ParseMillis(name, value, &options->meta_timeout);
   if (name == "data_timeout_ms") return ParseMillis(name, value, &options->data_timeout);
+  if (name == "write_behind_mib") {
+    return ParseNumber(name, value, 0, kWriteBehindMaxMib, &options->write_behind_mib);
+  }
+  if (name == "write_behind_ms") return ParseMillis(name, value, &options->write_behind);
   if (std::string* text = TextOption(name, options)) {
     *text = value;
     return Status::Ok();
@@ -149,7 +157,8 @@ Status ApplyOne(std::string_view item, MountOptions* options) {
   if (ApplyFlag(item, options) || IsComment(item)) return Status::Ok();
   for (const std::string_view name :
        {"attr_timeout", "entry_timeout", "negative_timeout", "max_threads", "read_ahead_kib",
-        "meta_timeout_ms", "data_timeout_ms", "log_file", "log_level", "metrics", "config"}) {
+        "meta_timeout_ms", "data_timeout_ms", "write_behind_mib", "write_behind_ms",
+        "log_file", "log_level", "metrics", "config"}) {
     if (item == name) {
       return {Code::kUsage, "mount option " + std::string(name) + " needs a value, as in " +
                                 std::string(name) + "=1"};

@@ -35,6 +35,9 @@ struct MountOptions {
   // After these a call ends with EIO.
   std::chrono::milliseconds meta_timeout{30'000};
   std::chrono::milliseconds data_timeout{30'000};
+  // What write(2) leaves in the daemon's memory: at most so much, and so long.
+  uint32_t write_behind_mib = 64;  // 0: none
+  std::chrono::milliseconds write_behind{1000};
   std::vector<std::string> kernel_options;  // noatime, nodev, ...: handed on
 };
 

@@ -30,6 +30,7 @@ struct ChunkClient::Operation {
   int corrupt = 0;
   uint32_t crc = 0;          // of the step, for writes
   size_t crc_of = SIZE_MAX;  // progress for which crc was computed
+  Incarnation under;  // the only session it may be sent under; null: any
   Incarnation incarnation;
   StreamPool::Lease lease;
   Status last_error;
@@ -96,20 +97,22 @@ void ChunkClient::Read(const Place& place, std::span<uint8_t> into, Done done) {
   operation->place = place;
   operation->into = into;
   operation->done = std::move(done);
-  Submit(operation);
+  Submit(operation, Blocking::kYes);
 }
 
-void ChunkClient::Write(const Place& place, std::span<const uint8_t> from, Done done) {
+void ChunkClient::Write(const Place& place, std::span<const uint8_t> from,
+                        const WriteOptions& options, Done done) {
   auto* operation = new Operation;
   operation->access = Access::kWrite;
   operation->place = place;
   operation->from = from;
   operation->done = std::move(done);
+  operation->under = options.under;
   operation->lease = streams_.Acquire();
-  Submit(operation);
+  Submit(operation, options.may_block ? Blocking::kYes : Blocking::kNo);
 }
 
-void ChunkClient::Submit(Operation* operation) {
+void ChunkClient::Submit(Operation* operation, Blocking blocking) {
   DCHECK(operation->place.offset + operation->size() <= operation->place.layout.chunk_size());
   operation->began = Clock::System().Now();
   operation->deadline = operation->began + options_.timeout;
@@ -130,7 +133,7 @@ void ChunkClient::Submit(Operation* operation) {
     owned->done(Status(Code::kBusy, owned->Name() + ": too many operations wait"));
     return;
   }
-  Attempt(operation, Blocking::kYes);
+  Attempt(operation, blocking);
 }
 
 bool ChunkClient::Admit(Admission& admission, const Operation& operation) {
@@ -190,6 +193,11 @@ void ChunkClient::SendWrite(Operation* operation, const Route& route) {
     operation->crc_of = operation->progress;
   }
   operation->incarnation = identity_.incarnation();
+  if (operation->under != Incarnation() && operation->under != operation->incarnation) {
+    operation->incarnation = operation->under;
+    OnError(operation, Status(Code::kFenced, "session " + ToString(operation->under) + " is over"));
+    return;
+  }
   proto::WriteChunkRequest request;
   FillContext(route, operation->place.chunk, request);
   request.mutable_ctx()->set_incarnation(operation->incarnation.value());
@@ -282,7 +290,7 @@ bool ChunkClient::MayRetry(Operation& operation, const Status& status) {
     case Code::kFenced:
       if (operation.access == Access::kRead) return false;
       identity_.ReportLost(operation.incarnation);
-      return true;
+      return operation.under == Incarnation();
     case Code::kUnavailable:  // the server may be back under another address
       routes_.Refresh();
       return true;

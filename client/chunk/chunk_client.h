@@ -63,8 +63,18 @@ class ChunkClient {
   // Fills all of `into`: what lies past the chunk's end reads as zeros. Answers how many bytes
   // the chunk had. REQUIRES: the range lies within one chunk; memory stays valid until done.
   void Read(const Place& place, std::span<uint8_t> into, Done done);
+  struct WriteOptions {
+    // The session that the bytes belong to: once it is over they are refused (kFenced), not sent
+    // under the next one. Null: whichever is current.
+    Incarnation under{};
+    bool may_block = true;  // on making a connection, before this returns
+  };
   // Durable when done. The same requirements.
-  void Write(const Place& place, std::span<const uint8_t> from, Done done);
+  void Write(const Place& place, std::span<const uint8_t> from, const WriteOptions& options,
+             Done done);
+  void Write(const Place& place, std::span<const uint8_t> from, Done done) {
+    Write(place, from, WriteOptions{}, std::move(done));
+  }
 
  private:
   struct Operation;
@@ -75,7 +85,7 @@ class ChunkClient {
     std::deque<Operation*> waiting;
   };
 
-  void Submit(Operation* operation);
+  void Submit(Operation* operation, Blocking blocking);
   bool Admit(Admission& admission, const Operation& operation);
   void Attempt(Operation* operation, Blocking blocking);
   void SendRead(Operation* operation, const Route& route);

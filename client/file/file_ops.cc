@@ -27,46 +27,90 @@ bool ChangesMoreThanSize(const AttrChange& change) {
          change.atime_now || change.mtime_now;
 }
 
+Status ReportTooSlow(const InodeState& inode) {
+  return {Code::kDeadline,
+          "sync inode " + ToString(inode.inode()) + ": a sync under way did not end in time"};
+}
+
+// What all handles together may have read ahead.
+constexpr size_t kReadAheadMemory = size_t{128} << 20;
+
 }  // namespace
 
-FileOps::FileOps(const Options& options, MetaClient& meta, ChunkClient& chunks, InodeTable& inodes,
-                 std::function<void(InodeId)> closed)
+// Holds a file still for a truncation: no reads and writes, nothing under way to the chains.
+class FileOps::Still {
+ public:
+  Still(WriteBehind& behind, std::shared_ptr<InodeState> inode, ExclusiveIo exclusive)
+      : behind_(behind), inode_(std::move(inode)), exclusive_(std::move(exclusive)) {}
+  ~Still() { behind_.Resume(inode_); }
+  Still(const Still&) = delete;
+  Still& operator=(const Still&) = delete;
+
+ private:
+  WriteBehind& behind_;
+  const std::shared_ptr<InodeState> inode_;
+  const ExclusiveIo exclusive_;  // left after writing back has been resumed
+};
+
+FileOps::FileOps(const Options& options, MetaClient& meta, ChunkClient& chunks,
+                 WriterIdentity& identity, InodeTable& inodes, std::function<void(InodeId)> closed)
     : options_(options),
       meta_(meta),
       chunks_(chunks),
+      identity_(identity),
       inodes_(inodes),
+      behind_({.bytes = options.write_behind_bytes,
+               .delay = options.write_behind_delay,
+               .timeout = options.data_timeout},
+              chunks, identity),
+      read_ahead_(std::make_shared<MemoryBudget>(kReadAheadMemory)),
       closed_(std::move(closed)) {}
+
+// Reports first what metadata does not know: it would not trim it.
+Result<std::unique_ptr<FileOps::Still>> FileOps::HoldStill(
+    const std::shared_ptr<InodeState>& inode) {
+  ASSIGN_OR_RETURN(auto exclusive, ExclusiveIo::Enter(inode->io_gate, GateTimeout()));
+  // Bytes beyond what is settled are on the chains already: all of them, then, so that their
+  // length may be reported. A failure is the writers' to be told.
+  if (inode->IsAheadOfSettled()) (void)behind_.Flush(inode);
+  auto still = std::make_unique<Still>(behind_, inode, std::move(exclusive));
+  RETURN_IF_ERROR(behind_.Pause(inode));
+  RETURN_IF_ERROR(Report(inode->writer(), *inode));
+  return still;
+}
 
 Result<std::shared_ptr<File>> FileOps::Open(const Credentials& who, InodeId inode, int flags) {
   const InodeTable::Opening opening(inodes_);
-  // Keeps this client's writes out of the way of the truncation.
-  std::optional<ExclusiveIo> exclusive;
+  std::unique_ptr<Still> still;  // while it is truncated
   const auto known = (flags & O_TRUNC) != 0 ? inodes_.Find(inode) : nullptr;
   if (known != nullptr) {
-    ASSIGN_OR_RETURN(auto entered, ExclusiveIo::Enter(known->io_gate, GateTimeout()));
-    exclusive.emplace(std::move(entered));
-    // A length that metadata does not know would survive its truncation.
-    RETURN_IF_ERROR(Report(known->writer(), *known));
+    ASSIGN_OR_RETURN(still, HoldStill(known));
   }
+  const Incarnation session = identity_.incarnation();
   proto::OpenRequest request;
   request.set_inode(inode.value());
   request.set_flags(static_cast<uint32_t>(flags));
   ASSIGN_OR_RETURN(const proto::AttrResponse answer, meta_.Open(who, std::move(request)));
   RETURN_IF_ERROR(CheckRegular(answer.attr()));
-  return OpenAnswered(who, answer.attr(), flags);
+  ASSIGN_OR_RETURN(auto file, OpenAnswered(who, answer.attr(), flags, session));
+  return std::shared_ptr<File>(std::move(file));
 }
 
 Result<std::shared_ptr<File>> FileOps::OpenFound(const Credentials& who, const proto::Attr& attr,
                                                  int flags) {
   RETURN_IF_ERROR(CheckRegular(attr));
-  return OpenAnswered(who, attr, flags);
+  ASSIGN_OR_RETURN(auto file, OpenAnswered(who, attr, flags, identity_.incarnation()));
+  return std::shared_ptr<File>(std::move(file));
 }
 
-Result<std::shared_ptr<File>> FileOps::OpenAnswered(const Credentials& who,
-                                                    const proto::Attr& attr, int flags) {
+Result<std::shared_ptr<OpenFile>> FileOps::OpenAnswered(const Credentials& who,
+                                                        const proto::Attr& attr, int flags,
+                                                        Incarnation session) {
   ASSIGN_OR_RETURN(auto state, inodes_.Acquire(attr));
   if (WantsWrite(flags)) state->SetWriter(who);
-  return std::shared_ptr<File>(std::make_shared<OpenFile>(*this, std::move(state), who, flags));
+  FileAttr opened = Present(attr);
+  return std::make_shared<OpenFile>(*this, std::move(state), who, flags, session,
+                                    std::move(opened));
 }
 
 Result<Client::Created> FileOps::Create(const Credentials& who, InodeId parent,
@@ -79,15 +123,15 @@ Result<Client::Created> FileOps::Create(const Credentials& who, InodeId parent,
   request.set_exclusive((flags & O_EXCL) != 0);
   // An existing file is truncated below, with this client's writes held up.
   request.set_open_flags(static_cast<uint32_t>(flags & ~O_TRUNC));
+  const Incarnation session = identity_.incarnation();
   ASSIGN_OR_RETURN(const proto::CreateResponse answer, meta_.Create(who, std::move(request)));
   RETURN_IF_ERROR(CheckRegular(answer.attr()));
-  Client::Created created{.created = answer.created()};
-  ASSIGN_OR_RETURN(created.file, OpenAnswered(who, answer.attr(), flags));
-  created.attr = Present(answer.attr());
+  ASSIGN_OR_RETURN(const auto file, OpenAnswered(who, answer.attr(), flags, session));
   if (!answer.created() && (flags & O_TRUNC) != 0) {
-    ASSIGN_OR_RETURN(created.attr, Truncate(who, created.attr.inode, 0, WantsWrite(flags)));
+    ASSIGN_OR_RETURN(FileAttr emptied, Truncate(who, file->inode(), 0, WantsWrite(flags)));
+    file->SetOpenedAttr(emptied);
   }
-  return created;
+  return Client::Created{.file = file, .attr = file->OpenedAttr(), .created = answer.created()};
 }
 
 Result<FileAttr> FileOps::SetAttr(const Credentials& who, InodeId inode, const AttrChange& change,
@@ -99,12 +143,23 @@ Result<FileAttr> FileOps::SetAttr(const Credentials& who, InodeId inode, const A
                      Truncate(who, inode, *change.size, open != nullptr && open->writable()));
     if (!ChangesMoreThanSize(change)) return after_truncate;
   }
-  if (const auto known = inodes_.Find(inode)) RETURN_IF_ERROR(Report(known->writer(), *known));
+  const auto known = inodes_.Find(inode);
+  // Setting the modification time stamps it, too; everything else comes after the writes.
+  const bool stamps = (change.mtime_ns || change.mtime_now) && !change.mode;
+  bool spared = false;
+  if (known != nullptr) {
+    const std::unique_lock one_at_a_time(known->report_mutex, options_.meta_timeout);
+    if (!one_at_a_time.owns_lock()) return ReportTooSlow(*known);
+    spared = stamps && known->TakeStamp();
+    if (!spared) RETURN_IF_ERROR(ReportLocked(known->writer(), *known).status());
+  }
   proto::SetAttrRequest request;
   request.set_inode(inode.value());
   FillIn(change, request);
-  ASSIGN_OR_RETURN(const proto::AttrResponse answer, meta_.SetAttr(who, std::move(request)));
-  return Present(answer.attr());
+  const auto answer = meta_.SetAttr(who, std::move(request));
+  if (!answer.ok() && spared) known->PutBackStamp();
+  if (!answer.ok()) return answer.status();
+  return Present(answer->attr());
 }
 
 Result<FileAttr> FileOps::Truncate(const Credentials& who, InodeId inode, uint64_t size,
@@ -113,11 +168,9 @@ Result<FileAttr> FileOps::Truncate(const Credentials& who, InodeId inode, uint64
     return Status(Code::kFileTooBig, "truncate inode " + ToString(inode) + ": size " +
                                          std::to_string(size) + " is past the largest file");
   }
-  std::optional<ExclusiveIo> exclusive;
+  std::unique_ptr<Still> still;
   if (const auto known = inodes_.Find(inode)) {
-    ASSIGN_OR_RETURN(auto entered, ExclusiveIo::Enter(known->io_gate, GateTimeout()));
-    exclusive.emplace(std::move(entered));
-    RETURN_IF_ERROR(Report(known->writer(), *known));
+    ASSIGN_OR_RETURN(still, HoldStill(known));
   }
   proto::TruncateRequest request;
   request.set_inode(inode.value());
@@ -136,18 +189,51 @@ FileAttr FileOps::Present(const proto::Attr& attr) {
   return out;
 }
 
+Status FileOps::Sync(const std::shared_ptr<InodeState>& inode) {
+  Status flushed = behind_.Flush(inode);
+  // Whatever was lost, the length of what was not is told.
+  Status reported = Report(inode->writer(), *inode);
+  return flushed.ok() ? reported : flushed;
+}
+
+Status FileOps::SyncAll() {
+  Status first;
+  const auto inodes = inodes_.All();
+  for (const auto& inode : inodes) behind_.Start(inode);  // all beside one another
+  for (const auto& inode : inodes) {
+    Status synced = Sync(inode);
+    if (first.ok()) first = std::move(synced);
+  }
+  return first;
+}
+
 Status FileOps::Report(const Credentials& who, InodeState& inode) {
   const std::unique_lock one_at_a_time(inode.report_mutex, options_.meta_timeout);
-  if (!one_at_a_time.owns_lock()) {
-    return {Code::kDeadline,
-            "sync inode " + ToString(inode.inode()) + ": a sync under way did not end in time"};
-  }
+  if (!one_at_a_time.owns_lock()) return ReportTooSlow(inode);
+  return ReportLocked(who, inode).status();
+}
+
+Result<std::optional<FileAttr>> FileOps::StampTimes(InodeId inode) {
+  std::optional<FileAttr> none;
+  const auto known = inodes_.Find(inode);
+  if (known == nullptr) return none;
+  // A report under way may be the stamp: attributes asked for before it is in would be old.
+  const std::unique_lock one_at_a_time(known->report_mutex, options_.meta_timeout);
+  if (!one_at_a_time.owns_lock()) return ReportTooSlow(*known);
+  if (!known->IsUnstamped()) return none;
+  ASSIGN_OR_RETURN(const auto attr, ReportLocked(known->writer(), *known));
+  if (!attr) return none;
+  return std::optional<FileAttr>(Present(*attr));
+}
+
+Result<std::optional<proto::Attr>> FileOps::ReportLocked(const Credentials& who,
+                                                         InodeState& inode) {
   const auto report = inode.TakeReport();
-  if (!report) return Status::Ok();
+  if (!report) return std::optional<proto::Attr>();
   proto::FsyncRequest request;
   request.set_inode(inode.inode().value());
   *request.mutable_report() = *report;
-  const auto answer = meta_.Fsync(who, std::move(request));
+  auto answer = meta_.Fsync(who, std::move(request));
   if (!answer.ok()) {
     inode.ReportFailed(*report);
     return answer.status();
@@ -157,38 +243,42 @@ Status FileOps::Report(const Credentials& who, InodeState& inode) {
     LogWarn("client: inode {} was truncated by another client while written here",
             inode.inode().value());
   }
-  return inode.Adopt(answer->attr());
+  RETURN_IF_ERROR(inode.Adopt(answer->attr()));
+  return std::optional<proto::Attr>(std::move(*answer->mutable_attr()));
 }
 
-Status FileOps::ReportAll() {
-  Status first;
-  for (const auto& inode : inodes_.All()) {
-    Status reported = Report(inode->writer(), *inode);
-    if (first.ok()) first = std::move(reported);
-  }
-  return first;
+Result<Incarnation> FileOps::BeginWriteOpen(InodeId inode) {
+  const Incarnation session = identity_.incarnation();
+  proto::OpenRequest request;
+  request.set_inode(inode.value());
+  request.set_flags(O_WRONLY);
+  ASSIGN_OR_RETURN(const proto::AttrResponse answer,
+                   meta_.Open(Credentials{0, 0, {}}, std::move(request)));
+  (void)Present(answer.attr());
+  return session;
 }
 
-Status FileOps::CloseHandle(const Credentials& who, const std::shared_ptr<InodeState>& inode,
-                            bool writable) {
-  Status closed;
-  if (writable) {
-    const std::unique_lock one_at_a_time(inode->report_mutex, options_.meta_timeout);
-    const auto report = inode->TakeReport();
-    proto::CloseRequest request;
-    request.set_inode(inode->inode().value());
-    if (report) *request.mutable_report() = *report;
-    const auto answer = meta_.Close(who, std::move(request));
-    closed = answer.status();
-    if (answer.ok()) {
-      inode->ReportDone();
-      if (answer->has_attr()) closed = inode->Adopt(answer->attr());
-    } else if (report) {
-      inode->ReportFailed(*report);
-    }
+Status FileOps::EndWriteOpen(const Credentials& who, InodeState& inode, Incarnation under) {
+  const std::unique_lock one_at_a_time(inode.report_mutex, options_.meta_timeout);
+  if (!one_at_a_time.owns_lock()) return ReportTooSlow(inode);
+  const auto report = inode.TakeReport();
+  proto::CloseRequest request;
+  request.mutable_ctx()->mutable_request()->set_incarnation(under.value());
+  request.set_inode(inode.inode().value());
+  if (report) *request.mutable_report() = *report;
+  const auto answer = meta_.Close(who, std::move(request));
+  if (!answer.ok()) {
+    if (report) inode.ReportFailed(*report);
+    return answer.status();
   }
-  if (inodes_.Release(inode->inode())) closed_(inode->inode());
-  return closed;
+  inode.ReportDone();
+  return answer->has_attr() ? inode.Adopt(answer->attr()) : Status::Ok();
+}
+
+void FileOps::ReleaseHandle(const std::shared_ptr<InodeState>& inode) {
+  if (!inodes_.Release(inode->inode())) return;
+  behind_.Discard(inode);
+  closed_(inode->inode());
 }
 
 }  // namespace sheaf::client

@@ -45,6 +45,10 @@ class InodeTable : public OpenInodes {
   uint64_t OpenMark() const override;
   bool OpensSettled(uint64_t mark) const override;
   bool IsOpen(InodeId inode) const override { return Find(inode) != nullptr; }
+  bool UsesData(InodeId inode, DataId data) const override {
+    const auto open = Find(inode);
+    return open != nullptr && open->view().data_id == data;
+  }
 
  private:
   struct Entry {

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <optional>
+#include <utility>
 
 #include "client/file/file_io.h"
 #include "common/log.h"
@@ -37,13 +38,40 @@ class IoWaiter {
 
 }  // namespace
 
+// A write under way: the handle stays filed.
+class OpenFile::Writing {
+ public:
+  static Result<Writing> Begin(OpenFile& file) {
+    RETURN_IF_ERROR(file.CheckWritable());
+    RETURN_IF_ERROR(file.TellFailure());
+    RETURN_IF_ERROR(file.BeginWriting());
+    return Writing(file);
+  }
+  Writing(Writing&& other) noexcept : file_(std::exchange(other.file_, nullptr)) {}
+  Writing& operator=(Writing&&) = delete;
+  ~Writing() {
+    if (file_ != nullptr) file_->EndWriting();
+  }
+
+ private:
+  explicit Writing(OpenFile& file) : file_(&file) {}
+  OpenFile* file_;
+};
+
 OpenFile::OpenFile(FileOps& ops, std::shared_ptr<InodeState> inode, const Credentials& who,
-                   int flags)
+                   int flags, Incarnation session, FileAttr opened)
     : ops_(ops),
       inode_(std::move(inode)),
       who_(who),
       readable_((flags & O_ACCMODE) != O_WRONLY),
-      writable_((flags & O_ACCMODE) != O_RDONLY) {}
+      writable_((flags & O_ACCMODE) != O_RDONLY),
+      durable_((flags & O_DSYNC) != 0),  // O_SYNC has this bit, too
+      direct_((flags & O_DIRECT) != 0),
+      opened_(std::move(opened)),
+      told_(WriteBehind::failures(*inode_)),
+      filed_(Filed{.under = writable_ ? session : Incarnation()}),
+      read_ahead_(ops.data(), inode_, ops.read_ahead_memory(),
+                  direct_ ? 0 : ops.options().read_ahead_bytes) {}
 
 OpenFile::~OpenFile() {
   if (closed_) return;
@@ -62,50 +90,170 @@ Status OpenFile::CheckWritable() const {
   return {Code::kBadHandle, "write inode " + ToString(inode()) + ": not open for writing"};
 }
 
+Status OpenFile::TellFailure() {
+  if (!writable_) return Status::Ok();
+  const uint64_t failures = WriteBehind::failures(*inode_);
+  if (told_.exchange(failures) == failures) return Status::Ok();
+  return WriteBehind::last_failure(*inode_);
+}
+
+Status OpenFile::BeginWriting() {
+  auto filed = filed_.Lock();
+  if (filed->under != ops_.session()) {
+    ASSIGN_OR_RETURN(filed->under, ops_.BeginWriteOpen(inode()));
+  }
+  ++filed->writing;
+  return Status::Ok();
+}
+
 Result<size_t> OpenFile::Read(uint64_t offset, std::span<uint8_t> into) {
+  RETURN_IF_ERROR(CheckReadable());
+  const size_t fetched = read_ahead_.Read(offset, into);
+  if (fetched == into.size() && fetched > 0) return fetched;
   IoWaiter waiter;
-  ReadAsync(offset, into, waiter.Done());
-  return waiter.Wait();
+  StartRead(ops_.data(), inode_, offset + fetched, into.subspan(fetched), waiter.Done());
+  ASSIGN_OR_RETURN(const size_t rest, waiter.Wait());
+  return fetched + rest;
+}
+
+bool OpenFile::GoesThrough(size_t size) const {
+  const size_t memory = ops_.options().write_behind_bytes;
+  return durable_ || direct_ || memory == 0 || size > memory / 2;
 }
 
 Result<size_t> OpenFile::Write(uint64_t offset, std::span<const uint8_t> from) {
+  ASSIGN_OR_RETURN(const Writing writing, Writing::Begin(*this));
+  if (!GoesThrough(from.size())) return WriteBuffered(offset, from);
+  ASSIGN_OR_RETURN(const size_t written, WriteThrough(offset, from));
+  if (durable_) RETURN_IF_ERROR(ops_.Sync(inode_));
+  return written;
+}
+
+Result<size_t> OpenFile::WriteThrough(uint64_t offset, std::span<const uint8_t> from) {
   size_t written = 0;
   do {
     IoWaiter waiter;
-    WriteAsync(offset + written, from.subspan(written, std::min(kMaxIo, from.size() - written)),
-               waiter.Done());
+    StartWrite(ops_.data(), inode_, offset + written,
+               from.subspan(written, std::min(kMaxIo, from.size() - written)), waiter.Done());
     ASSIGN_OR_RETURN(const size_t part, waiter.Wait());
     written += part;
   } while (written < from.size());
   return written;
 }
 
-Result<uint64_t> OpenFile::Append(std::span<const uint8_t> from) {
-  RETURN_IF_ERROR(CheckWritable());
-  const auto timeout = ops_.options().data_timeout;
-  const std::unique_lock one_at_a_time(inode_->append_mutex, timeout);
-  if (!one_at_a_time.owns_lock()) {
-    return Status(Code::kDeadline, "append to inode " + ToString(inode()) +
-                                       ": an append under way did not end in time");
+Result<size_t> OpenFile::WriteBuffered(uint64_t offset, std::span<const uint8_t> from) {
+  WriteBehind& behind = ops_.behind();
+  RETURN_IF_ERROR(CheckFileRange(inode(), offset, from.size()));
+  for (size_t at = 0; at < from.size();) {
+    const auto part = from.subspan(at, std::min(from.size() - at, behind.write_max()));
+    // Room first: a truncation must not wait for it.
+    ASSIGN_OR_RETURN(const size_t room, behind.Reserve(part.size()));
+    if (Status entered = inode_->io_gate.EnterShared(ops_.options().data_timeout); !entered.ok()) {
+      behind.GiveBack(room);
+      return entered;
+    }
+    behind.Write(inode_, offset + at, part, room);
+    inode_->io_gate.LeaveShared();
+    at += part.size();
   }
-  uint64_t offset = 0;
-  IoWaiter waiter;
-  StartAppend(ops_.chunks(), inode_, &offset, from, timeout, waiter.Done());
-  RETURN_IF_ERROR(waiter.Wait().status());
+  return from.size();
+}
+
+Result<uint64_t> OpenFile::Append(std::span<const uint8_t> from) {
+  ASSIGN_OR_RETURN(const Writing writing, Writing::Begin(*this));
+  // Held from the reservation on: a truncate through this client comes before or after all of it.
+  RETURN_IF_ERROR(inode_->io_gate.EnterShared(ops_.options().data_timeout));
+  const auto offset = ReserveAppend(from.size());
+  if (!offset.ok()) {
+    inode_->io_gate.LeaveShared();
+    return offset;
+  }
+  RETURN_IF_ERROR(AppendEntered(*offset, from));
+  if (durable_) RETURN_IF_ERROR(ops_.Sync(inode_));
   return offset;
+}
+
+Result<uint64_t> OpenFile::ReserveAppend(size_t size) {
+  if (size > kMaxIo) {
+    return Status(Code::kTooBig, "append: " + std::to_string(size) +
+                                     " bytes in one call, at most " + std::to_string(kMaxIo));
+  }
+  const InodeState::View view = inode_->view();
+  if (size == 0) return view.length;
+  proto::ReserveAppendRequest request;
+  request.set_inode(inode().value());
+  request.set_size_epoch(view.size_epoch.value());
+  request.set_known_length(view.length);
+  request.set_bytes(size);
+  ASSIGN_OR_RETURN(const auto answer, ops_.meta().ReserveAppend(who_, std::move(request)));
+  RETURN_IF_ERROR(inode_->Adopt(answer.attr()));
+  RETURN_IF_ERROR(CheckFileRange(inode(), answer.offset(), size));
+  return answer.offset();
+}
+
+// Leaves the gate.
+Status OpenFile::AppendEntered(uint64_t offset, std::span<const uint8_t> from) {
+  if (GoesThrough(from.size())) {
+    IoWaiter waiter;
+    StartWriteEntered(ops_.data(), inode_, offset, from, waiter.Done());
+    return waiter.Wait().status();
+  }
+  Status put = PutIntoMemory(offset, from);
+  inode_->io_gate.LeaveShared();
+  return put;
+}
+
+Status OpenFile::PutIntoMemory(uint64_t offset, std::span<const uint8_t> from) {
+  WriteBehind& behind = ops_.behind();
+  for (size_t at = 0; at < from.size();) {
+    const auto part = from.subspan(at, std::min(from.size() - at, behind.write_max()));
+    ASSIGN_OR_RETURN(const size_t room, behind.Reserve(part.size()));
+    behind.Write(inode_, offset + at, part, room);
+    at += part.size();
+  }
+  return Status::Ok();
 }
 
 void OpenFile::ReadAsync(uint64_t offset, std::span<uint8_t> into, IoDone done) {
   if (Status may = CheckReadable(); !may.ok()) return done(may);
-  StartRead(ops_.chunks(), inode_, offset, into, ops_.options().data_timeout, std::move(done));
+  StartRead(ops_.data(), inode_, offset, into, std::move(done));
 }
 
 void OpenFile::WriteAsync(uint64_t offset, std::span<const uint8_t> from, IoDone done) {
-  if (Status may = CheckWritable(); !may.ok()) return done(may);
-  StartWrite(ops_.chunks(), inode_, offset, from, ops_.options().data_timeout, std::move(done));
+  auto writing = Writing::Begin(*this);
+  if (!writing.ok()) return done(writing.status());
+  auto held = std::make_shared<Writing>(std::move(writing).value());
+  StartWrite(ops_.data(), inode_, offset, from,
+             [held = std::move(held), done = std::move(done)](Result<size_t> result) mutable {
+               held.reset();  // before the caller may let go of the handle
+               done(std::move(result));
+             });
 }
 
-Status OpenFile::Sync() { return ops_.Report(who_, *inode_); }
+Status OpenFile::Sync() {
+  Status synced = ops_.Sync(inode_);
+  Status told = TellFailure();
+  return told.ok() ? synced : told;
+}
+
+Status OpenFile::Flush() {
+  if (!writable_ || closed_) return Status::Ok();
+  if (inode_->writes.state.Lock()->empty() && !inode_->IsDirty()) return TellFailure();
+  Status flushed = ops_.behind().Flush(inode_);
+  auto filed = filed_.Lock();
+  // Written to again after an earlier Flush: then a call saved here is paid at the next write.
+  const bool stays = filed->ended_early || filed->writing > 0 || filed->under != ops_.session() ||
+                     !WriteBehind::IsEmpty(*inode_);
+  Status reported;
+  if (stays) {
+    reported = ops_.Sync(inode_);
+  } else {
+    reported = ops_.EndWriteOpen(who_, *inode_, filed->under);
+    if (reported.ok()) *filed = Filed{.under = Incarnation(), .ended_early = true};
+  }
+  if (Status told = TellFailure(); !told.ok()) return told;
+  return flushed.ok() ? reported : flushed;
+}
 
 Status OpenFile::Truncate(uint64_t size) {
   if (!writable_ || closed_) {
@@ -125,7 +273,20 @@ Status OpenFile::Close() {
   if (closed_.exchange(true)) {
     return {Code::kBadHandle, "close inode " + ToString(inode()) + ": closed already"};
   }
-  return ops_.CloseHandle(who_, inode_, writable_);
+  Status closed;
+  if (writable_) {
+    const Status flushed = ops_.behind().Flush(inode_);
+    const Incarnation under = filed_.Lock()->under;
+    if (under == ops_.session()) {
+      closed = ops_.EndWriteOpen(who_, *inode_, under);
+    } else if (inode_->IsDirty()) {
+      closed = ops_.Sync(inode_);
+    }
+    if (closed.ok()) closed = flushed;
+    if (Status told = TellFailure(); !told.ok()) closed = told;
+  }
+  ops_.ReleaseHandle(inode_);
+  return closed;
 }
 
 }  // namespace sheaf::client

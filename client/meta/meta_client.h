@@ -56,6 +56,7 @@ class MetaClient {
   X(Open, AttrResponse, kIdempotent) /* kMutation with O_TRUNC */ \
   X(Fsync, AttrResponse, kIdempotent)                \
   X(Truncate, AttrResponse, kMutation)                \
+  X(ReserveAppend, ReserveAppendResponse, kMutation)  \
   X(ReadDir, ReadDirResponse, kRead)                 \
   X(StatFs, StatFsResponse, kRead)                   \
   X(SetXattr, SetXattrResponse, kMutation)           \

@@ -52,7 +52,9 @@ void Session::ReportLost(Incarnation lost) {
 void Session::InodeClosed(InodeId inode) {
   {
     auto state = state_.Lock();
-    if (!state->pinned.contains(inode)) return;
+    const auto data = state->pinned_data.lower_bound({inode, DataId()});
+    const bool holds_data = data != state->pinned_data.end() && data->first == inode;
+    if (!state->pinned.contains(inode) && !holds_data) return;
     state->wake = true;
   }
   changed_.notify_all();
@@ -119,14 +121,19 @@ std::chrono::milliseconds Session::RenewOnce() {
 proto::RenewSessionRequest Session::NextRequest(State& state) {
   if (state.unacked != nullptr && open_inodes_.OpensSettled(state.unacked->open_mark)) {
     state.pinned.insert(state.unacked->inodes.begin(), state.unacked->inodes.end());
+    state.pinned_data.insert(state.unacked->data.begin(), state.unacked->data.end());
     state.acked_epoch = state.unacked->epoch;
     state.unacked.reset();
   }
   std::erase_if(state.pinned, [&](InodeId inode) { return !open_inodes_.IsOpen(inode); });
+  std::erase_if(state.pinned_data, [&](const auto& pin) {
+    return !open_inodes_.UsesData(pin.first, pin.second);
+  });
   proto::RenewSessionRequest request;
   request.set_incarnation(state.ledger->incarnation().value());
   request.set_acked_removal_epoch(state.acked_epoch);
   for (InodeId inode : state.pinned) request.add_pinned_inodes(inode.value());
+  for (const auto& [inode, data] : state.pinned_data) request.add_pinned_data_ids(data.value());
   return request;
 }
 
@@ -139,6 +146,9 @@ bool Session::Accept(Incarnation asked_for, const proto::RenewSessionResponse& r
   removals->epoch = response.removal_epoch();
   removals->open_mark = open_inodes_.OpenMark();
   for (uint64_t inode : response.removed_inodes()) removals->inodes.emplace_back(inode);
+  for (const proto::ReplacedData& replaced : response.replaced()) {
+    removals->data.emplace_back(InodeId(replaced.inode()), DataId(replaced.data_id()));
+  }
   // An older answer's mark is kept while it waits, or a steady flow of opens would delay it for
   // ever.
   if (state->unacked == nullptr) state->unacked = std::move(removals);

@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -27,14 +28,16 @@ class OpenInodes {
   virtual uint64_t OpenMark() const = 0;
   virtual bool OpensSettled(uint64_t mark) const = 0;
   virtual bool IsOpen(InodeId inode) const = 0;
+  // Whether an open file still reads the bytes that `data` names.
+  virtual bool UsesData(InodeId inode, DataId data) const = 0;
 };
 
 // The client's session: an incarnation number under which mutations and writes are made, kept
 // alive by one thread. Thread-safe.
 //
-// 1. A removal epoch is acknowledged only with the complete list of the inodes removed through it
-//    that are open here, and only once every open that was under way when the answer came has
-//    settled: so an inode opened just before its removal is pinned, too.
+// 1. A removal epoch is acknowledged only with the complete list of the inodes removed and the
+//    data_ids replaced through it that are in use here, and only once every open that was under way
+//    when the answer came has settled: so what was opened just before its removal is pinned, too.
 // 2. When the service no longer knows the session, a new one takes its place, with a new ledger:
 //    requests of the old one are over.
 class Session : public WriterIdentity {
@@ -65,11 +68,13 @@ class Session : public WriterIdentity {
     uint64_t epoch = 0;
     uint64_t open_mark = 0;
     std::vector<InodeId> inodes;
+    std::vector<std::pair<InodeId, DataId>> data;
   };
   struct State {
     std::shared_ptr<RequestLedger> ledger;
     uint64_t acked_epoch = 0;
     std::set<InodeId> pinned;
+    std::set<std::pair<InodeId, DataId>> pinned_data;
     std::unique_ptr<Removals> unacked;
     std::chrono::milliseconds renew{5000};
     bool lost = false;

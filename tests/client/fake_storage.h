@@ -1,6 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <cstring>
 #include <deque>
 #include <map>
@@ -67,6 +69,33 @@ class FakeStorage : public Routes, public WriterIdentity {
     }
     for (auto& call : calls) call();
   }
+  // Serves one of the calls that are kept back; waits for one unless `stopped`. False: there is none.
+  bool ReleaseOne(uint64_t random, const std::atomic<bool>& stopped) {
+    std::function<void()> call;
+    {
+      std::unique_lock lock(mutex_);
+      arrived.wait(lock, [&] { return !held.empty() || stopped; });
+      if (held.empty()) return false;
+      const auto chosen = held.begin() + static_cast<ptrdiff_t>(random % held.size());
+      call = std::move(*chosen);
+      held.erase(chosen);
+    }
+    call();
+    return true;
+  }
+  void WakeReleaser() {
+    const std::lock_guard lock(mutex_);
+    arrived.notify_all();
+  }
+  // What a metadata service has done when a file has been shortened.
+  void Trim(uint64_t data_id, uint64_t chunk_size, uint64_t size) {
+    const std::lock_guard lock(mutex_);
+    for (auto& [chunk, bytes] : chunks) {
+      if (chunk.first != data_id) continue;
+      const uint64_t start = chunk.second * chunk_size;
+      bytes.resize(std::min<uint64_t>(bytes.size(), size > start ? size - start : 0));
+    }
+  }
   size_t held_calls() {
     const std::lock_guard lock(mutex_);
     return held.size();
@@ -107,6 +136,7 @@ class FakeStorage : public Routes, public WriterIdentity {
       const std::lock_guard lock(mutex_);
       if (holding) {
         held.push_back([this, call, done] { done(Serve(call)); });
+        arrived.notify_all();
         return;
       }
     }
@@ -170,6 +200,7 @@ class FakeStorage : public Routes, public WriterIdentity {
   Status always;
   std::atomic<int> rot = 0;
   bool holding = false;
+  std::condition_variable arrived;
   std::vector<std::function<void()>> held;
   std::vector<Seen> seen;
   const std::shared_ptr<FakeConnection> connection_;

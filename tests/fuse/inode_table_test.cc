@@ -66,19 +66,15 @@ TEST(InodeTableTest, KnowsWhichAttributesTheKernelHas) {
   EXPECT_FALSE(table.HasSent(kInode, 5));
 }
 
-TEST(InodeTableTest, NamesTheWritersWithUnsettledWrites) {
+TEST(InodeTableTest, KnowsWhetherAnInodeHasWriters) {
   InodeTable table;
-  auto clean = std::make_shared<FileHandle>();
-  auto dirty = std::make_shared<FileHandle>();
-  dirty->dirty.store(true);
-  table.AddWriter(kInode, clean);
-  table.AddWriter(kInode, dirty);
+  auto one = std::make_shared<FileHandle>();
+  auto other = std::make_shared<FileHandle>();
+  table.AddWriter(kInode, one);
+  table.AddWriter(kInode, other);
+  table.RemoveWriter(kInode, one.get());
   EXPECT_TRUE(table.HasWriters(kInode));
-  const auto found = table.DirtyWriters(kInode);
-  ASSERT_EQ(found.size(), 1u);
-  EXPECT_EQ(found[0], dirty);
-  table.RemoveWriter(kInode, clean.get());
-  table.RemoveWriter(kInode, dirty.get());
+  table.RemoveWriter(kInode, other.get());
   EXPECT_FALSE(table.HasWriters(kInode));
   EXPECT_EQ(table.size(), 0u);
 }

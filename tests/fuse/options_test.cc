@@ -42,6 +42,7 @@ TEST(OptionsTest, TakesEveryOption) {
   const MountOptions options =
       Parsed({"--meta", "host:1", "-o", "allow_other,ro,attr_timeout=0.5,entry_timeout=2", "-o",
               "negative_timeout=3,max_threads=8,meta_timeout_ms=1500,data_timeout_ms=2500,noatime",
+              "-o", "write_behind_mib=7,write_behind_ms=70",
               "--foreground", "--log-file", "/tmp/log", "--log-level", "debug", "--metrics",
               "127.0.0.1:9", "/mnt"});
   EXPECT_TRUE(options.allow_other);
@@ -52,6 +53,8 @@ TEST(OptionsTest, TakesEveryOption) {
   EXPECT_EQ(options.max_threads, 8u);
   EXPECT_EQ(options.meta_timeout.count(), 1500);
   EXPECT_EQ(options.data_timeout.count(), 2500);
+  EXPECT_EQ(options.write_behind_mib, 7u);
+  EXPECT_EQ(options.write_behind.count(), 70);
   EXPECT_TRUE(options.foreground);
   EXPECT_EQ(options.log.file, "/tmp/log");
   EXPECT_EQ(options.log.level, "debug");
@@ -71,6 +74,7 @@ TEST(OptionsTest, NamesABadValueAndWhatIsAccepted) {
   EXPECT_THAT(error, HasSubstr("1 to 4096"));
   for (const char* bad : {"attr_timeout=-1", "attr_timeout=x", "attr_timeout=", "attr_timeout=nan",
                           "attr_timeout=1x", "meta_timeout_ms=0", "data_timeout_ms=1e3",
+                          "write_behind_mib=65537", "write_behind_ms=0",
                           "max_threads=99999999999", "read_ahead_kib=-1"}) {
     EXPECT_THAT(ErrorOf({"--meta", "h:1", "-o", bad, "/mnt"}), HasSubstr("bad value")) << bad;
   }

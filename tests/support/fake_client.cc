@@ -59,6 +59,12 @@ class FakeFile : public File {
     client_->Settle(inode);
     return Status::Ok();
   }
+  Status Flush() override { return Sync(); }
+  FileAttr OpenedAttr() const override {
+    std::lock_guard lock(client_->mutex_);
+    auto inode = client_->Find(inode_);
+    return inode.ok() ? client_->Live(**inode) : FileAttr();
+  }
   Status Truncate(uint64_t size) override {
     std::lock_guard lock(client_->mutex_);
     ASSIGN_OR_RETURN(auto* inode, client_->Find(inode_));
@@ -269,6 +275,7 @@ Result<FileAttr> FakeClient::SetAttr(const Credentials&, InodeId inode, const At
                                      File*) {
   std::lock_guard lock(mutex_);
   ASSIGN_OR_RETURN(Inode * found, Find(inode));
+  Settle(found);  // earlier writes come before the times set now
   if (change.size) Truncate(found, *change.size);
   FileAttr& attr = found->attr;
   if (change.mode) attr.mode = (attr.mode & S_IFMT) | (*change.mode & 07777);
@@ -486,6 +493,14 @@ Status FakeClient::RemoveXattr(const Credentials&, InodeId inode, std::string_vi
   found->xattrs.erase(value);
   Touch(found, false);
   return Status::Ok();
+}
+
+Result<std::optional<FileAttr>> FakeClient::StampTimes(InodeId inode) {
+  std::lock_guard lock(mutex_);
+  ASSIGN_OR_RETURN(auto* found, Find(inode));
+  if (!found->wrote) return std::optional<FileAttr>();
+  Settle(found);
+  return std::optional<FileAttr>(Live(*found));
 }
 
 Status FakeClient::SyncAll() {

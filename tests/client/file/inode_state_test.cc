@@ -62,6 +62,7 @@ TEST_F(InodeStateTest, AnAnswerThatWasOvertakenIsIgnored) {
 TEST_F(InodeStateTest, AReportIsTakenOnceAndPutBackWhenItFails) {
   EXPECT_FALSE(state_.TakeReport().has_value());
   state_.NoteWrite(SizeEpoch(1), 1500, 7);
+  state_.NoteSettled(SizeEpoch(1), 1500);
   const auto report = state_.TakeReport();
   ASSERT_TRUE(report.has_value());
   EXPECT_EQ(report->length(), 1500u);
@@ -70,6 +71,42 @@ TEST_F(InodeStateTest, AReportIsTakenOnceAndPutBackWhenItFails) {
   EXPECT_FALSE(state_.IsDirty());
   state_.ReportFailed(*report);
   EXPECT_TRUE(state_.IsDirty());
+}
+
+TEST_F(InodeStateTest, OnlyASettledLengthIsReported) {
+  state_.NoteBuffered(SizeEpoch(1), 5000, 7);
+  EXPECT_EQ(length(), 5000u);
+  EXPECT_EQ(state_.TakeReport()->length(), 1000u) << "stamps times alone";
+  EXPECT_FALSE(state_.IsDirty());
+  state_.NoteDurable(SizeEpoch(1), 5000);
+  EXPECT_FALSE(state_.TakeReport().has_value()) << "something below may not be durable";
+  EXPECT_TRUE(state_.IsAheadOfSettled());
+  state_.NoteSettled(SizeEpoch(1), 5000);
+  const auto report = state_.TakeReport();
+  ASSERT_TRUE(report.has_value());
+  EXPECT_EQ(report->length(), 5000u);
+  EXPECT_FALSE(report->wrote()) << "the times were stamped before";
+}
+
+TEST_F(InodeStateTest, TheLengthFallsBackWhenBufferedBytesAreLost) {
+  state_.NoteBuffered(SizeEpoch(1), 5000, 7);
+  state_.NoteDurable(SizeEpoch(1), 2000);
+  state_.FallBackTo(3000);
+  EXPECT_EQ(length(), 3000u);
+  state_.FallBackTo(0);
+  EXPECT_EQ(length(), 2000u);
+}
+
+TEST_F(InodeStateTest, SettingTheTimeSparesTheStampUnlessSetIdBitsMustGo) {
+  EXPECT_FALSE(state_.TakeStamp());
+  state_.NoteBuffered(SizeEpoch(1), 5000, 7);
+  EXPECT_TRUE(state_.TakeStamp());
+  EXPECT_FALSE(state_.IsUnstamped());
+  state_.PutBackStamp();
+  proto::Attr attr = AttrOf(2, 1000);
+  attr.set_mode(S_IFREG | S_ISUID | 0755);
+  ASSERT_TRUE(state_.Adopt(attr).ok());
+  EXPECT_FALSE(state_.TakeStamp());
 }
 
 TEST_F(InodeStateTest, OverlaysLengthAndTheTimeOfTheLastUnreportedWrite) {

@@ -25,6 +25,22 @@ TEST(InodeTableTest, HandlesOfOneInodeShareItsState) {
   EXPECT_FALSE(table.IsOpen(InodeId(5)));
 }
 
+TEST(InodeTableTest, TellsWhichBytesAHandleReads) {
+  InodeTable table;
+  proto::Attr attr = AttrOf(5);
+  attr.set_data_id(50);
+  attr.set_version(1);
+  const auto open = table.Acquire(attr);
+  ASSERT_TRUE(open.ok());
+  EXPECT_TRUE(table.UsesData(InodeId(5), DataId(50)));
+  EXPECT_FALSE(table.UsesData(InodeId(6), DataId(50)));
+  attr.set_data_id(51);
+  attr.set_size_epoch(1);
+  attr.set_version(2);
+  ASSERT_TRUE((*open)->Adopt(attr).ok());
+  EXPECT_FALSE(table.UsesData(InodeId(5), DataId(50)));
+}
+
 TEST(InodeTableTest, OpensSettleInTheOrderTheyBegan) {
   InodeTable table;
   auto early = std::make_unique<InodeTable::Opening>(table);

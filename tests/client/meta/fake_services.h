@@ -3,6 +3,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <mutex>
 #include <set>
 
@@ -36,6 +37,11 @@ class FakeCluster : public proto::Cluster::Service {
     response->set_removal_epoch(removal_epoch);
     if (request->acked_removal_epoch() < removal_epoch) {
       for (uint64_t inode : removed) response->add_removed_inodes(inode);
+      for (const auto& [inode, data_id] : replaced) {
+        auto* data = response->add_replaced();
+        data->set_inode(inode);
+        data->set_data_id(data_id);
+      }
     }
     return grpc::Status::OK;
   }
@@ -69,6 +75,7 @@ class FakeCluster : public proto::Cluster::Service {
   std::set<uint64_t> closed;
   uint64_t removal_epoch = 0;
   std::set<uint64_t> removed;
+  std::set<std::pair<uint64_t, uint64_t>> replaced;  // inode, old data_id
   std::deque<proto::RenewSessionRequest> renewals;
 };
 
@@ -137,8 +144,27 @@ class FakeMeta : public proto::Meta::Service {
     return Answer(response);
   }
 
+  grpc::Status ReserveAppend(grpc::ServerContext*, const proto::ReserveAppendRequest* request,
+                             proto::ReserveAppendResponse* response) override {
+    const std::lock_guard lock(mutex);
+    calls.push_back("reserve");
+    if (Code code = TakeFault(); code != Code::kOk) return ToGrpc(Status(code, "told to fail"));
+    uint64_t offset = std::max<uint64_t>(file.size(), reserved);
+    if (request->size_epoch() == file.size_epoch()) {
+      offset = std::max<uint64_t>(offset, request->known_length());
+    }
+    reserved = offset + request->bytes();
+    response->set_offset(offset);
+    *response->mutable_attr() = file;
+    return grpc::Status::OK;
+  }
+
   std::mutex mutex;
   proto::Attr file;
+  uint64_t reserved = 0;  // end of the last reservation of this size epoch
+  // Called, when set, before a report takes effect.
+  std::function<void(const proto::LengthReport&)> on_report;
+  std::function<void(uint64_t size)> on_cut;  // of the bytes that `file` names before it
   std::vector<std::string> calls;
   std::vector<proto::RequestId> ids;
   std::deque<Code> faults;
@@ -151,11 +177,14 @@ class FakeMeta : public proto::Meta::Service {
     return code;
   }
   void Cut(uint64_t size) {
+    reserved = 0;
+    if (on_cut) on_cut(size);
     file.set_size(size);
     file.set_size_epoch(file.size_epoch() + 1);
     if (size == 0) file.set_data_id(file.data_id() + 1);
   }
   void Apply(const proto::LengthReport& report) {
+    if (on_report) on_report(report);
     if (report.size_epoch() == file.size_epoch() && report.length() > file.size()) {
       file.set_size(report.length());
     }

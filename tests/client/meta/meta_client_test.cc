@@ -12,6 +12,7 @@ struct NothingOpen : OpenInodes {
   uint64_t OpenMark() const override { return 0; }
   bool OpensSettled(uint64_t) const override { return true; }
   bool IsOpen(InodeId) const override { return false; }
+  bool UsesData(InodeId, DataId) const override { return false; }
 };
 
 class MetaClientTest : public ::testing::Test {

@@ -15,12 +15,17 @@ struct FakeOpen : OpenInodes {
     const std::lock_guard lock(mutex);
     return open.contains(inode.value());
   }
+  bool UsesData(InodeId inode, DataId data) const override {
+    const std::lock_guard lock(mutex);
+    return used_data.contains({inode.value(), data.value()});
+  }
   void Close(uint64_t inode) {
     const std::lock_guard lock(mutex);
     open.erase(inode);
   }
   mutable std::mutex mutex;
   std::set<uint64_t> open;
+  std::set<std::pair<uint64_t, uint64_t>> used_data;
   std::atomic<bool> settled = true;
 };
 
@@ -57,6 +62,29 @@ TEST_F(SessionTest, PinsRemovedInodesThatAreOpenUntilTheyAreClosed) {
   open_.Close(5);
   session_->InodeClosed(InodeId(5));
   renewal = services_.cluster.WaitRenewal([](const auto& r) { return r.pinned_inodes_size() == 0; });
+  EXPECT_EQ(renewal.acked_removal_epoch(), 3u);
+}
+
+TEST_F(SessionTest, PinsReplacedDataThatAHandleStillReads) {
+  open_.used_data = {{5, 50}, {6, 61}};
+  Open();
+  {
+    const std::lock_guard lock(services_.cluster.mutex);
+    services_.cluster.replaced = {{5, 50}, {6, 60}};  // 6 has gone on to 61
+    services_.cluster.removal_epoch = 3;
+  }
+  auto renewal = services_.cluster.WaitRenewal(
+      [](const auto& r) { return r.acked_removal_epoch() == 3; });
+  ASSERT_EQ(renewal.pinned_data_ids_size(), 1);
+  EXPECT_EQ(renewal.pinned_data_ids(0), 50u);
+  EXPECT_EQ(renewal.pinned_inodes_size(), 0);
+  {
+    const std::lock_guard lock(open_.mutex);
+    open_.used_data.clear();
+  }
+  session_->InodeClosed(InodeId(5));
+  renewal =
+      services_.cluster.WaitRenewal([](const auto& r) { return r.pinned_data_ids_size() == 0; });
   EXPECT_EQ(renewal.acked_removal_epoch(), 3u);
 }
 
