@@ -26,6 +26,14 @@ namespace {
 constexpr std::array<size_t, 3> kInto = {0, 100, 4096};
 constexpr auto kDeadline = std::chrono::seconds(20);
 
+// libFuzzer's own clock interrupts.
+template <typename Call>
+auto Retried(Call call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
+
 // Says the input to whoever connects, and hears them out.
 class Server {
  public:
@@ -53,14 +61,6 @@ class Server {
     std::array<char, 4096> ignored;
     while (Retried([&] { return ::recv(peer.get(), ignored.data(), ignored.size(), 0); }) > 0) {
     }
-  }
-
-  // libFuzzer's own clock interrupts.
-  template <typename Call>
-  static auto Retried(Call call) {
-    auto result = call();
-    while (result < 0 && errno == EINTR) result = call();
-    return result;
   }
 
   testing::TempDir directory_;
