@@ -16,6 +16,7 @@ meta::Inode InodeOf(uint32_t mode) {
   inode.data_id = DataId(42);
   inode.size = 5000;
   inode.size_epoch = SizeEpoch(1);
+  inode.append_end = 9000;
   inode.layout = {.chunk_size_log2 = 22, .table_version = 1, .seed = 0x123456789};
   inode.parent = kRootInode;
   inode.chunk_size_log2 = 22;
@@ -30,6 +31,10 @@ void WriteMetaInputs(const std::filesystem::path& root) {
     WriteInput(root, "meta_value", name, which + bytes);
   };
   put(0, "regular", meta::EncodeInode(InodeOf(0100644)));
+  std::string version_one = meta::EncodeInode(InodeOf(0100644));
+  version_one[0] = 1;
+  version_one.resize(version_one.size() - 2);  // without the end of the last reservation
+  put(0, "regular-1", version_one);
   put(0, "directory", meta::EncodeInode(InodeOf(0040755)));
   put(0, "symlink", meta::EncodeInode(InodeOf(0120777)));
   put(0, "device", meta::EncodeInode(InodeOf(0020600)));

@@ -157,7 +157,9 @@ proto::ClusterMap Map() {
     }
     table->add_chain_ids(i);
   }
-  map.add_fenced_incarnations(66);
+  proto::IncarnationRange* fenced = map.add_fenced();
+  fenced->set_first(60);
+  fenced->set_last(66);
   return map;
 }
 

@@ -36,6 +36,8 @@ class Manager {
     const auto response = state_->Heartbeat(request, now_);
     if (!response.ok()) return;
     CHECK(response->lease_ms() <= options_.lease.count(), "a lease longer than any");
+    CHECK(response->lease_ms() == 0 || request.map_version() >= fence_version_,
+          "a lease before the fence is known");
   }
 
   void CreateChains(const proto::CreateChainsRequest& request) {
@@ -56,6 +58,16 @@ class Manager {
       Commit(std::move(change));
     }
     CHECK(false, "transitions do not settle");
+  }
+
+  // Every session there was ends.
+  void Fence() {
+    if (!state_->FenceOver(now_)) return;
+    Commit(state_->PlanFence(FencedRanges({}, ++next_session_)));
+    fence_version_ = state_->version().value();
+    now_ += options_.surely_over();
+    state_->SettleFence(now_);
+    CHECK(state_->FencedEverywhere(Incarnation(next_session_ - 1)), "leases outlast their time");
   }
 
   void Restart() { state_.emplace(options_, state_->Map(), now_); }
@@ -95,6 +107,8 @@ class Manager {
   const LeaseOptions options_;
   Clock::Instant now_{std::chrono::hours(1)};
   uint32_t next_id_ = 1;
+  uint64_t next_session_ = 1;
+  uint64_t fence_version_ = 0;
   std::optional<ManagerState> state_;
 };
 
@@ -109,7 +123,7 @@ std::optional<Message> Take(fuzz::Input& input) {
 void Fuzz(fuzz::Input input) {
   Manager manager;
   for (int step = 0; step < kMaxSteps && !input.empty(); ++step) {
-    switch (input.TakeByte() % 5) {
+    switch (input.TakeByte() % 6) {
       case 0:
         if (const auto request = Take<proto::RegisterNodeRequest>(input)) {
           manager.Register(*request);
@@ -126,8 +140,11 @@ void Fuzz(fuzz::Input input) {
       case 3:
         manager.Pass(std::chrono::milliseconds(input.TakeByte() * 20));
         break;
-      default:
+      case 4:
         manager.Restart();
+        break;
+      default:
+        manager.Fence();
     }
   }
 }

@@ -25,7 +25,9 @@ inline proto::ClusterMap MapOfOneChain() {
   proto::ChainMember* member = chain->add_members();
   member->set_target_id(1);
   member->set_state(proto::SERVING);
-  map.add_fenced_incarnations(66);
+  proto::IncarnationRange* fenced = map.add_fenced();
+  fenced->set_first(66);
+  fenced->set_last(66);
   return map;
 }
 
