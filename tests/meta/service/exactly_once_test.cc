@@ -40,6 +40,7 @@ struct NothingOpen : client::OpenInodes {
   uint64_t OpenMark() const override { return 0; }
   bool OpensSettled(uint64_t) const override { return true; }
   bool IsOpen(InodeId) const override { return false; }
+  bool UsesData(InodeId, DataId) const override { return false; }
 };
 
 constexpr uint64_t kRoot = 1;
