@@ -7,6 +7,8 @@
 
 #include "tests/support/fake_client.h"
 
+#include "common/status.h"
+
 namespace sheaf::client {
 namespace {
 

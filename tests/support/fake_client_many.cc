@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "common/status.h"
 #include "tests/support/fake_client.h"
 
 // The calls of many entries, one by one.
