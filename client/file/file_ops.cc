@@ -70,11 +70,16 @@ FileOps::FileOps(const Options& options, MetaClient& meta, ChunkClient& chunks,
 Result<std::unique_ptr<FileOps::Still>> FileOps::HoldStill(
     const std::shared_ptr<InodeState>& inode) {
   ASSIGN_OR_RETURN(auto exclusive, ExclusiveIo::Enter(inode->io_gate, GateTimeout()));
-  // Bytes beyond what is settled are on the chains already: all of them, then, so that their
-  // length may be reported. A failure is the writers' to be told.
-  if (inode->IsAheadOfSettled()) (void)behind_.Flush(inode);
   auto still = std::make_unique<Still>(behind_, inode, std::move(exclusive));
   RETURN_IF_ERROR(behind_.Pause(inode));
+  // Bytes beyond what is settled are on the chains, now that none is under way: then all the others
+  // go there, too, so that the length may be reported; the service trims no further than it knows.
+  // A failure is the writers' to be told.
+  if (inode->IsAheadOfSettled()) {
+    behind_.Resume(inode);
+    (void)behind_.Flush(inode);
+    RETURN_IF_ERROR(behind_.Pause(inode));
+  }
   RETURN_IF_ERROR(Report(inode->writer(), *inode));
   return still;
 }

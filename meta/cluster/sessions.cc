@@ -135,7 +135,9 @@ Status Sessions::LoadRows() {
   return status;
 }
 
-Sessions::~Sessions() {
+Sessions::~Sessions() { Stop(); }
+
+void Sessions::Stop() {
   std::vector<CloseDone> left;
   {
     std::lock_guard lock(mutex_);

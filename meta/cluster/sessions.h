@@ -75,6 +75,10 @@ class Sessions {
   static Result<std::unique_ptr<Sessions>> Load(const Parts& parts, const SessionOptions& options);
   ~Sessions();
 
+  // Ends the work in the background and answers who waits for it; what is under way goes on after the
+  // next start. Before the calls' server ends, which waits for every answer. Idempotent.
+  void Stop();
+
   // The incarnation is durable, and never given out again, when `done` runs (on the executor's
   // thread, or this one).
   void OpenSession(const proto::OpenSessionRequest& request, OpenDone done);

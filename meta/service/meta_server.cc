@@ -245,6 +245,7 @@ MetaServer::MetaServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) 
 
 MetaServer::~MetaServer() {
   if (parts_->cluster_service != nullptr) parts_->cluster_service->EndWatches();
+  if (parts_->sessions != nullptr) parts_->sessions->Stop();
   parts_->server.reset();          // every call is answered
   parts_->metrics->StopServing();  // nobody asks any more; the parts count to their end
 }

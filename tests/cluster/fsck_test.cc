@@ -135,9 +135,6 @@ class ClusterFsckTest : public ClusterFixture {
   void WriteChunk(uint32_t chain, uint64_t data_id, uint32_t index) {
     proto::WriteChunkRequest request;
     const auto stub = HeadOf(Map(), chain, request.mutable_ctx());
-    request.mutable_ctx()->set_incarnation(1);
-    request.mutable_ctx()->set_stream(1);
-    request.mutable_ctx()->set_sequence(1);
     request.mutable_chunk()->set_data_id(data_id);
     request.mutable_chunk()->set_index(index);
     request.set_chunk_size(1 << kDefaultChunkSizeLog2);

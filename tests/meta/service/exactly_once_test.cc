@@ -6,7 +6,9 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <stop_token>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "client/meta/meta_client.h"
@@ -145,16 +147,34 @@ class Rig {
     target->set_state(proto::UP_TO_DATE);
     target->set_total_bytes(50'000);
     const auto stub = proto::Cluster::NewStub(MakeChannel(server_->address()));
+    // The service comes back under the same address.
+    heartbeat_stub_ = proto::Cluster::NewStub(MakeChannel(server_->address()));
     proto::RegisterNodeResponse registered;
     grpc::ClientContext first;
     Status status = FromGrpc(stub->RegisterNode(&first, node, &registered));
     CHECK(status.ok(), status.ToString());
+    heartbeats_ = std::jthread([this, id = registered.node_id()](std::stop_token stop) {
+      while (!stop.stop_requested()) SendHeartbeat(id);
+    });
     proto::CreateChainsRequest chains;
     chains.set_replicas(1);
     proto::CreateChainsResponse created;
     grpc::ClientContext second;
     status = FromGrpc(stub->CreateChains(&second, chains, &created));
     CHECK(status.ok(), status.ToString());
+  }
+  // Knows every map at once: what the service has fenced is fenced here.
+  void SendHeartbeat(uint32_t node) {
+    proto::HeartbeatRequest request;
+    request.set_node_id(node);
+    request.set_uuid("node-uuid");
+    request.set_map_version(UINT64_MAX);
+    proto::HeartbeatResponse response;
+    grpc::ClientContext context;
+    context.set_wait_for_ready(true);
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(500));
+    (void)heartbeat_stub_->Heartbeat(&context, request, &response);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   void MakeFiles() {
     for (const char* name : {"dir", "empty", "empty2"}) {
@@ -202,6 +222,8 @@ class Rig {
   std::unique_ptr<MetaClient> meta_;
   std::unique_ptr<proto::Meta::Stub> stub_;
   std::map<std::string, uint64_t> inodes_;
+  std::unique_ptr<proto::Cluster::Stub> heartbeat_stub_;
+  std::jthread heartbeats_;  // ends before the rest
 };
 
 // --- The mutations ---
