@@ -2,9 +2,11 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <condition_variable>
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <stop_token>
 #include <string>
@@ -154,7 +156,13 @@ class Rig {
     Status status = FromGrpc(stub->RegisterNode(&first, node, &registered));
     CHECK(status.ok(), status.ToString());
     heartbeats_ = std::jthread([this, id = registered.node_id()](std::stop_token stop) {
-      while (!stop.stop_requested()) SendHeartbeat(id);
+      std::mutex mutex;
+      std::unique_lock lock(mutex);
+      std::condition_variable_any never;
+      do {
+        SendHeartbeat(id);
+      } while (!never.wait_for(lock, stop, std::chrono::milliseconds(20),
+                               [&] { return stop.stop_requested(); }));
     });
     proto::CreateChainsRequest chains;
     chains.set_replicas(1);
@@ -174,7 +182,6 @@ class Rig {
     context.set_wait_for_ready(true);
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(500));
     (void)heartbeat_stub_->Heartbeat(&context, request, &response);
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   void MakeFiles() {
     for (const char* name : {"dir", "empty", "empty2"}) {
