@@ -9,6 +9,7 @@ is missing.
 """
 
 import atexit
+import multiprocessing
 import os
 import shutil
 import signal
@@ -149,11 +150,50 @@ def tail(name, path, lines=20):
         return "--- %s: no log" % name
 
 
+class Runner:
+    """A process forked before any file of a mount is open, for the commands that start and stop servers.
+    A child of a process that writes through a mount closes its copies of the open files before it can
+    exec; each close waits for the servers, and these would never be started."""
+
+    def __init__(self):
+        context = multiprocessing.get_context("fork")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=self.work, args=(theirs,), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def work(self, pipe):
+        self.pipe.close()
+        while True:
+            try:
+                command, seconds = pipe.recv()
+            except EOFError:
+                return
+            try:
+                answer = run(command, seconds)
+            except (AssertionError, OSError, subprocess.SubprocessError) as error:
+                answer = AssertionError(str(error))
+            pipe.send(answer)
+
+    def run(self, command, seconds):
+        self.pipe.send((command, seconds))
+        answer = self.pipe.recv()
+        if isinstance(answer, AssertionError):
+            raise answer
+        return answer
+
+    def stop(self):
+        self.pipe.close()
+        self.process.join(10)
+        self.process.kill()
+
+
 class Cluster:
     """Servers through `sheaf up`; the mount is this program's own process, for its options."""
 
     def __init__(self, storage=1, mount_options=""):
         check_fuse()
+        self.runner = Runner()
         # However this program ends, short of SIGKILL, nothing stays behind.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
         atexit.register(self.clean_up)
@@ -174,13 +214,13 @@ class Cluster:
     def start_servers(self):
         """Those that do not run; returns when all are healthy."""
         known = [] if self.meta_address else ["--storage", str(len(self.storage))]
-        run([binary("sheaf"), "up", "--dir", self.directory, "--no-mount", *known],
-            seconds=START_SECONDS + 60)
+        self.runner.run([binary("sheaf"), "up", "--dir", self.directory, "--no-mount", *known],
+                        START_SECONDS + 60)
         with open(os.path.join(self.directory, "meta.addr")) as file:
             self.meta_address = file.read().strip()
 
     def stop_servers(self):
-        run([binary("sheaf"), "down", "--dir", self.directory], seconds=STOP_SECONDS)
+        self.runner.run([binary("sheaf"), "down", "--dir", self.directory], STOP_SECONDS)
 
     def start_mount(self):
         options = ["-o", self.mount_options] if self.mount_options else []
@@ -247,6 +287,7 @@ class Cluster:
     def clean_up(self):
         atexit.unregister(self.clean_up)
         self.kill_all()
+        self.runner.stop()
         for call in self.at_end:
             call()
         if os.environ.get("SHEAF_E2E_KEEP"):
