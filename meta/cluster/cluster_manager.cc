@@ -223,15 +223,16 @@ void ClusterManager::SettleFences() {
     LogInfo("cluster map {} fences ended sessions ({} ranges)", (*change)->version(),
             (*change)->fenced_size());
   }
-  std::lock_guard lock(state_mutex_);
-  state_.SettleFence(clock_.Now());
 }
 
-// What is asked for while a fence is under way is planned when that is over.
+// What is asked for while a fence is under way is planned when that is over. It is taken as such
+// first: where sessions end all the time, no fence would ever count otherwise.
 Result<std::optional<proto::ClusterMap>> ClusterManager::PlanFence() {
   {
     std::lock_guard lock(state_mutex_);
-    if (!state_.FenceOver(clock_.Now())) return std::optional<proto::ClusterMap>();
+    const Clock::Instant now = clock_.Now();
+    state_.SettleFence(now);
+    if (!state_.FenceOver(now)) return std::optional<proto::ClusterMap>();
   }
   if (!fence_asked_.exchange(false)) return std::optional<proto::ClusterMap>();
   Result<FencedRanges> ended = store_.EndedSessions();
