@@ -65,7 +65,7 @@ class RetryTable {
   explicit RetryTable(size_t max_streams = kMaxStreams);
 
   // One mutation under way, for its one Finish.
-  class Attempt;
+  struct Attempt;
   using AttemptPtr = std::shared_ptr<Attempt>;
 
   struct Begun {
