@@ -40,7 +40,9 @@ seconds() {
 SHEAF_META=$(<"$dir/cluster/meta.addr")
 export SHEAF_META
 for ((round = 1; round <= rounds; ++round)); do
-  for build in "$bin/sheaf" ${other:+"$other"}; do
+  order=("$bin/sheaf" ${other:+"$other"})
+  if ((round % 2 == 0)) && [[ -n $other ]]; then order=("$other" "$bin/sheaf"); fi
+  for build in "${order[@]}"; do
     name=$([[ $build == "$bin/sheaf" ]] && echo this || echo other)
     into=$(seconds "$build" cp "$dir/in" "sheaf:/$name$round")
     out=$(seconds "$build" cp "sheaf:/$name$round" "$dir/out")
