@@ -47,6 +47,10 @@ bool IsFrameType(uint8_t type) {
          type <= static_cast<uint8_t>(FrameType::kCancel);
 }
 
+bool CarriesPayload(FrameType type) {
+  return type == FrameType::kRequest || type == FrameType::kResponse;
+}
+
 }  // namespace
 
 std::array<uint8_t, kHeaderSize> EncodeHeader(const FrameHeader& header) {
@@ -91,6 +95,9 @@ Result<FrameHeader> DecodeHeader(std::span<const uint8_t, kHeaderSize> bytes,
   }
   if (header.payload_length > limits.max_payload) {
     return OverLimit("payload", header.payload_length, limits.max_payload);
+  }
+  if (header.payload_length > 0 && !CarriesPayload(header.type)) {
+    return Bad("payload length of its type", header.payload_length, 0);
   }
   return header;
 }

@@ -18,7 +18,7 @@ namespace sheaf::transport {
 //   6-7     method           what is asked (Method); 0 outside requests
 //   8-15    request_id       chosen by the client, unique among its calls under way
 //   16-19   message_length   bytes of protobuf after the header
-//   20-23   payload_length   bytes after the message
+//   20-23   payload_length   bytes after the message; 0 but in requests and responses
 //   24-27   deadline_ms      of a request: what is left of the caller's wait; 0 in answers
 //   28-31   flags            0; unknown bits are ignored
 //   32-59   reserved         0; ignored by this version

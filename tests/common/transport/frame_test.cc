@@ -81,6 +81,20 @@ TEST(FrameTest, LengthsAtTheirLimitAreTaken) {
   EXPECT_FALSE(DecodeHeader(EncodeHeader(header), limits).ok());
 }
 
+// A receiver has no place for such a payload: a cancel that had one once ended the server.
+TEST(FrameTest, OnlyRequestsAndResponsesCarryAPayload) {
+  for (const FrameType type : {FrameType::kHello, FrameType::kRequest, FrameType::kResponse,
+                               FrameType::kError, FrameType::kCancel}) {
+    FrameHeader header = Sample();
+    header.type = type;
+    header.payload_length = 1;
+    const bool carries = type == FrameType::kRequest || type == FrameType::kResponse;
+    EXPECT_EQ(DecodeHeader(EncodeHeader(header), {}).ok(), carries) << static_cast<int>(type);
+    header.payload_length = 0;
+    EXPECT_TRUE(DecodeHeader(EncodeHeader(header), {}).ok()) << static_cast<int>(type);
+  }
+}
+
 TEST(FrameTest, IgnoresReservedBytesAndUnknownFlags) {
   EXPECT_TRUE(DecodeHeader(Resealed([](auto& b) { b[40] = 7, b[31] = 0xff; }), {}).ok());
 }
