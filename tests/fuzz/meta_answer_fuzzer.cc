@@ -33,7 +33,9 @@ void Fuzz(const std::vector<proto::Attr>& answers) {
       CheckCut(view.layout, view.length - std::min<uint64_t>(view.length, 1 << 20),
                std::min<uint64_t>(view.length, 1 << 20));
     }
-    inode.NoteWrite(view.size_epoch, view.length / 2 + 1, 1);
+    const uint64_t end = view.length / 2 + 1;
+    inode.NoteWrite(view.size_epoch, end, 1);
+    inode.NoteSettled(view.size_epoch, std::max(view.length, end));
     const auto report = inode.TakeReport();
     CHECK(report.has_value() && report->length() >= view.length, "a report that shortens");
   }
