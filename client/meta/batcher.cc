@@ -1,15 +1,13 @@
 #include "client/meta/batcher.h"
 
 #include <algorithm>
-#include <thread>
 #include <utility>
 
+#include "client/meta/backoff.h"
 #include "client/meta/parallel.h"
 
 namespace sheaf::client {
 namespace {
-
-constexpr std::chrono::milliseconds kRetryWait{20};
 
 // Indexes [begin, end) of what is wanted: one batch.
 struct Cut {
@@ -54,7 +52,7 @@ Status StatusOf(const proto::BatchResult& result) {
   return {CodeFromNumber(result.code()), result.message()};
 }
 
-void Batcher::RunRound(const Credentials& who, std::vector<proto::BatchOperation>& operations,
+void Batcher::RunRound(const Credentials& who, const std::vector<proto::BatchOperation>& operations,
                        const std::vector<size_t>& wanted, const Options& options,
                        std::vector<proto::BatchResult>& results) {
   const std::vector<Cut> cuts = CutUp(operations, wanted, options.together);
@@ -90,7 +88,7 @@ std::vector<proto::BatchResult> Batcher::Run(const Credentials& who,
                                              const Options& options) {
   CHECK(options.together > 0 && operations.size() % options.together == 0,
         "operations do not come in whole groups");
-  const auto deadline = std::chrono::steady_clock::now() + timeout_;
+  Backoff backoff(std::chrono::steady_clock::now() + timeout_);
   std::vector<proto::BatchResult> results(operations.size());
   std::vector<size_t> wanted(operations.size());
   for (size_t i = 0; i < wanted.size(); ++i) wanted[i] = i;
@@ -100,9 +98,8 @@ std::vector<proto::BatchResult> Batcher::Run(const Credentials& who,
     std::vector<size_t> again;
     std::copy_if(wanted.begin(), wanted.end(), std::back_inserter(again),
                  [&](size_t i) { return InvitesRetry(results[i]); });
-    if (again.empty() || std::chrono::steady_clock::now() + kRetryWait >= deadline) return results;
+    if (again.empty() || !backoff.Wait()) return results;
     wanted = std::move(again);
-    std::this_thread::sleep_for(kRetryWait);
   }
 }
 

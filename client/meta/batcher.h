@@ -38,8 +38,8 @@ class Batcher {
   }
 
  private:
-  // Sends what `wanted` indexes; swaps the operations back when done.
-  void RunRound(const Credentials& who, std::vector<proto::BatchOperation>& operations,
+  // Sends what `wanted` indexes, and fills in its results.
+  void RunRound(const Credentials& who, const std::vector<proto::BatchOperation>& operations,
                 const std::vector<size_t>& wanted, const Options& options,
                 std::vector<proto::BatchResult>& results);
 

@@ -6,10 +6,10 @@
 #include <array>
 #include <atomic>
 #include <cctype>
-#include <random>
 #include <thread>
 #include <type_traits>
 
+#include "client/meta/backoff.h"
 #include "common/log.h"
 #include "common/rpc.h"
 #include "proto/meta.grpc.pb.h"
@@ -20,8 +20,6 @@ namespace {
 using std::chrono::milliseconds;
 using SteadyTime = std::chrono::steady_clock::time_point;
 
-constexpr milliseconds kBackoffMin{5};
-constexpr milliseconds kBackoffMax{500};
 // A try ends well before the whole wait, so that a service that hangs is asked again.
 constexpr int kTriesInTimeout = 3;
 
@@ -57,27 +55,6 @@ class OutstandingRequest {
   }
   std::shared_ptr<RequestLedger> ledger_;
   uint64_t sequence_ = 0;
-};
-
-// Waits between tries, longer each time, with jitter, never past the deadline.
-class Backoff {
- public:
-  explicit Backoff(SteadyTime deadline) : deadline_(deadline) {}
-
-  // False when the deadline has come.
-  bool Wait() {
-    thread_local std::minstd_rand random(std::random_device{}());
-    const double jitter = std::uniform_real_distribution<>(0.5, 1.0)(random);
-    const auto wait = std::chrono::duration_cast<milliseconds>(wait_ * jitter) + milliseconds(1);
-    wait_ = std::min(wait_ * 2, kBackoffMax);
-    if (std::chrono::steady_clock::now() + wait >= deadline_) return false;
-    std::this_thread::sleep_for(wait);
-    return true;
-  }
-
- private:
-  const SteadyTime deadline_;
-  milliseconds wait_ = kBackoffMin;
 };
 
 bool MayPass(const Status& status) {
