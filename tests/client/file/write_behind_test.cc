@@ -108,6 +108,28 @@ TEST_F(WriteBehindTest, ATruncateDropsWhatIsBufferedBeyondIt) {
   EXPECT_EQ(ops_->behind().memory(), 0u);
 }
 
+// The service cuts what lies beyond the length it knows: what landed above it unreported would be
+// there again when the file grows.
+TEST_F(WriteBehindTest, ATruncateComesAfterTheLengthOfWhatIsUnderWay) {
+  const auto file = Open();
+  storage_.Hold();
+  ASSERT_TRUE(file->Write(0, Bytes(kChunk)).ok());
+  ASSERT_EQ(storage_.held_calls(), 1u);
+  uint64_t known_at_truncate = 0;
+  services_.meta.on_cut = [&, cut = services_.meta.on_cut](uint64_t size) {
+    known_at_truncate = services_.meta.file.size();
+    cut(size);
+  };
+  auto truncated = std::async(std::launch::async, [&] { return file->Truncate(10); });
+  storage_.Release();
+  ASSERT_TRUE(truncated.get().ok());
+  EXPECT_EQ(known_at_truncate, kChunk);
+  ASSERT_TRUE(file->Truncate(100).ok());
+  auto expected = Bytes(10);
+  expected.resize(100);
+  EXPECT_EQ(ReadAll(*file, 0, 200), expected);
+}
+
 TEST_F(WriteBehindTest, AFailedTruncateDropsNothing) {
   const auto file = Open();
   ASSERT_TRUE(file->Write(0, Bytes(100)).ok());

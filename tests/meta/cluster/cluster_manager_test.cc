@@ -207,6 +207,19 @@ TEST_F(ClusterManagerFenceTest, TheNextFenceWaitsForTheOneUnderWay) {
   EXPECT_EQ(manager_->Map()->version(), first + 1);
 }
 
+// Whoever runs `sheaf status` in a loop ends a session a second: nothing was ever reclaimed.
+TEST_F(ClusterManagerFenceTest, AFenceCountsThoughTheNextIsAskedForBeforeItIsOver) {
+  Sessions(1, {});
+  ASSERT_TRUE(Eventually([&] { return MapFences(1); }));
+  for (uint64_t ended = 2; ended < 6; ++ended) {
+    Sessions(ended, {});
+    ASSERT_TRUE(Beat(1, "a").ok());
+    ASSERT_TRUE(Eventually([&] { return MapFences(ended); })) << ended;
+    EXPECT_TRUE(Fenced(ended - 1)) << "the node knew of it before the next was planned";
+    EXPECT_FALSE(Fenced(ended));
+  }
+}
+
 TEST_F(ClusterManagerFenceTest, ARestartGoesOnWithIt) {
   Sessions(3, {2});
   ASSERT_TRUE(Eventually([&] { return MapFences(1); }));

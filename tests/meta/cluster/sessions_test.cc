@@ -301,6 +301,17 @@ TEST_F(SessionsTest, LengthsAreSettledAndPinsGoOnlyOnceStorageHasFenced) {
   EXPECT_TRUE(MayReclaim(epoch, inode));
 }
 
+TEST_F(SessionsTest, WhoWaitsForAFenceIsAnsweredWhenTheServiceStops) {
+  const uint64_t session = Open().incarnation();
+  WriteUnsynced(session, "a", 5000);
+  fence_.Hold();
+  auto closed = StartClose(session);
+  ASSERT_TRUE(Eventually([&] { return IsRefused(session) && fence_.asked(); }));
+  sessions_->Stop();
+  ASSERT_EQ(closed.wait_for(std::chrono::seconds(0)), std::future_status::ready);
+  EXPECT_EQ(closed.get().code(), Code::kUnavailable);
+}
+
 TEST_F(SessionsTest, ASessionWithNothingOpenForWritingNeedNotWaitForStorage) {
   const uint64_t session = Open().incarnation();
   fence_.Hold();
