@@ -8,6 +8,7 @@
 #include <set>
 
 #include "proto/data.pb.h"
+#include "tests/meta/cluster/map_of_one_target.h"
 #include "tests/support/frame_server.h"
 
 namespace sheaf::meta {
@@ -27,28 +28,7 @@ class ChunkTrimmerTest : public ::testing::Test {
                                   FrameServer::Request request) { Serve(*peer, request); });
     CHECK(server.ok(), server.status().ToString());
     server_ = std::move(*server);
-    MakeMap();
-  }
-
-  void MakeMap() {
-    map_ = std::make_shared<proto::ClusterMap>();
-    proto::Node* node = map_->add_nodes();
-    node->set_id(1);
-    node->mutable_addresses()->set_framed(server_->address().ToString());
-    proto::Target* target = map_->add_targets();
-    target->set_id(1);
-    target->set_node_id(1);
-    proto::ChainTable* table = map_->add_tables();
-    table->set_version(1);
-    for (uint32_t id = 1; id <= kChains; ++id) {
-      proto::Chain* chain = map_->add_chains();
-      chain->set_id(id);
-      chain->set_version(7);
-      proto::ChainMember* member = chain->add_members();
-      member->set_target_id(1);
-      member->set_state(proto::SERVING);
-      table->add_chain_ids(id);
-    }
+    map_ = MapOfOneTarget(server_->address(), kChains);
   }
 
   void Serve(FrameServer::Peer& peer, const FrameServer::Request& request) {
