@@ -12,6 +12,7 @@ class NodesTest : public OpsTest {
     ASSERT_TRUE(meta_
                     .Run([=](OpContext& ctx) -> Status {
                       ASSIGN_OR_RETURN(const auto row, ctx.Get(InodeKey(InodeId(inode))));
+                      CHECK(row.has_value(), "no inode " + std::to_string(inode));
                       ASSIGN_OR_RETURN(Inode loaded, DecodeInode(InodeId(inode), *row));
                       loaded.nlink = nlink;
                       ctx.Put(InodeKey(loaded.id), EncodeInode(loaded));
