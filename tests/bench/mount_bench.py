@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import tomllib
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
@@ -35,9 +36,7 @@ class Cluster:
         self.directory = directory
         self.mount = os.path.join(directory, "mnt")
         self.up()
-        self.down()  # the configuration is there now
-        self.metrics = self.serve_metrics()
-        self.up()
+        self.metrics = self.metrics_address()
 
     def up(self):
         subprocess.run([self.sheaf, "up", "--dir", self.directory, "--storage", "1"], check=True,
@@ -47,20 +46,9 @@ class Cluster:
         subprocess.run([self.sheaf, "down", "--dir", self.directory], check=False,
                        stdout=subprocess.DEVNULL)
 
-    def serve_metrics(self):
-        for folder, _, names in os.walk(self.directory):
-            for name in names:
-                path = os.path.join(folder, name)
-                if not name.endswith(".toml"):
-                    continue
-                with open(path) as file:
-                    text = file.read()
-                if "meta" in name and 'metrics = ""' in text:
-                    address = "127.0.0.1:17791"
-                    with open(path, "w") as file:
-                        file.write(text.replace('metrics = ""', f'metrics = "{address}"'))
-                    return f"http://{address}/metrics"
-        raise RuntimeError("no configuration of the metadata service found")
+    def metrics_address(self):
+        with open(os.path.join(self.directory, "config", "meta.toml"), "rb") as file:
+            return f"http://{tomllib.load(file)['metrics']}/metrics"
 
     def calls(self):
         """Calls of the metadata service so far, by name."""
