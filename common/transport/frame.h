@@ -51,6 +51,33 @@ enum class Method : uint16_t {
   kSpace = 6,
   kHealth = 7,
   kEcho = 8,  // benchmarks: answers `payload_length` bytes
+
+  // The metadata service's: the requests and responses of proto/meta.proto.
+  kMetaLookup = 64,
+  kMetaGetAttr = 65,
+  kMetaSetAttr = 66,
+  kMetaCreate = 67,
+  kMetaMkdir = 68,
+  kMetaMknod = 69,
+  kMetaSymlink = 70,
+  kMetaReadlink = 71,
+  kMetaLink = 72,
+  kMetaUnlink = 73,
+  kMetaRmdir = 74,
+  kMetaRename = 75,
+  kMetaOpen = 76,
+  kMetaClose = 77,
+  kMetaFsync = 78,
+  kMetaTruncate = 79,
+  kMetaReserveAppend = 80,
+  kMetaReadDir = 81,
+  kMetaStatFs = 82,
+  kMetaSetXattr = 83,
+  kMetaGetXattr = 84,
+  kMetaListXattr = 85,
+  kMetaRemoveXattr = 86,
+  kMetaLookupPath = 87,
+  kMetaBatch = 88,
 };
 
 struct FrameHeader {

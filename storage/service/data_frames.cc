@@ -77,7 +77,7 @@ void DataFrames::Handle(ServiceContext& context, FramedRequest request,
       return data_.Health(Reply<proto::HealthResponse>(call));
     case Method::kEcho:
       return echo_.Handle(context, std::move(request), std::move(call));
-    case Method::kNone:
+    default:
       break;
   }
   call->Finish({{Code::kUnsupported, "request: no such method (" +
