@@ -89,6 +89,7 @@ add_meta() { # ADDRESS WORD...
     say "data_dir = \"$dir/meta\""
     say "listen = \"$(listen_on "$address"):$port\""
     say "metrics = \"$(listen_on "$address"):$((port + 1))\""
+    say "framed = \"$(listen_on "$address"):$((port + 2))\""
     log_table "meta-$port"
   )")
 }

@@ -25,6 +25,8 @@ constexpr int kExitUsage = 2;
 constexpr const char* kConfigHelp = R"(Configuration (TOML; unknown keys are errors):
   data_dir          directory for all state, made if missing; required
   listen            gRPC address, "host:port" (127.0.0.1:7700)
+  framed            framed calls of clients, "host:port", or "" for none (127.0.0.1:7702)
+  unix_path         Unix socket of framed calls for this machine's clients (none)
   metrics           Prometheus address, "host:port", or "" for none (127.0.0.1:7701)
   reserve_mib       disk space held back so that removals work on a full disk, MiB, 0 to 65536 (128)
   heartbeat_ms      between heartbeats of a storage server, ms, 10 to 60000 (500)
@@ -55,6 +57,9 @@ Status CheckListen(const std::string& path, const char* key, const std::string& 
 Status Validate(const Config& config, const std::string& path) {
   const MetaServerOptions& server = config.server;
   RETURN_IF_ERROR(CheckListen(path, "listen", server.listen));
+  if (!server.framed.empty()) {
+    RETURN_IF_ERROR(CheckListen(path, "framed", server.framed));
+  }
   if (!server.metrics.empty()) {
     RETURN_IF_ERROR(CheckListen(path, "metrics", server.metrics));
   }
@@ -80,6 +85,9 @@ Result<Config> LoadConfig(const std::string& path) {
   ASSIGN_OR_RETURN(ConfigFile file, ConfigFile::Load(path));
   file.Read("data_dir", &config.server.data_dir);
   file.Read("listen", &config.server.listen);
+  config.server.framed = "127.0.0.1:7702";
+  file.Read("framed", &config.server.framed);
+  file.Read("unix_path", &config.server.unix_path);
   file.Read("metrics", &config.server.metrics);
   int64_t reserve_mib = static_cast<int64_t>(config.server.reserve_bytes >> 20);
   file.Read("reserve_mib", &reserve_mib, 0, 65'536);

@@ -22,10 +22,10 @@ constexpr uint16_t kFirstPort = 7700;  // meta; the first storage server ten abo
 constexpr int kPortStep = 10;
 constexpr uint32_t kFormatVersion = 1;
 constexpr const char* kKind = "local-cluster";
-const std::vector<std::string> kMetaKeys = {"listen", "metrics"};
+const std::vector<std::string> kMetaKeys = {"listen", "metrics", "framed"};
 const std::vector<std::string> kStorageKeys = {"listen", "grpc", "metrics"};
 const std::vector<std::string> kMountKeys = {"metrics"};
-constexpr uint16_t kMountPort = 7702;
+constexpr uint16_t kMountPort = 7703;
 
 std::string Quoted(const std::string& text) {
   std::string out = "\"";
@@ -192,8 +192,9 @@ std::string LocalCluster::MetaTemplate() const {
   return "# Sheaf metadata service. Made by `sheaf up`; yours to edit (`sheaf-meta --help`).\n"
          "listen = \"\"    # gRPC\n"
          "metrics = \"\"   # Prometheus text over HTTP\n"
+         "framed = \"\"    # framed calls of clients\n"
          "data_dir = " +
-         Quoted(Path("data/meta")) + "\n" + LogTemplate("meta");
+         Quoted(Path("data/meta")) + "\n" + SocketLine("meta") + LogTemplate("meta");
 }
 
 std::string LocalCluster::MountTemplate() const {
@@ -209,17 +210,21 @@ std::string LocalCluster::LogTemplate(const std::string& name) const {
 
 std::string LocalCluster::StorageTemplate(uint32_t i) const {
   const std::string name = "storage-" + std::to_string(i);
-  std::string text =
+  const std::string text =
       "# Sheaf storage server. Made by `sheaf up`; yours to edit (`sheaf-storage --help`).\n"
       "meta = \"\"\n"
       "listen = \"\"    # framed data path\n"
       "grpc = \"\"      # data service for stock gRPC clients\n"
       "metrics = \"\"   # Prometheus text over HTTP\n"
       "targets = [" + Quoted(Path("data/" + name)) + "]\n";
+  return text + SocketLine(name) + LogTemplate(name);
+}
+
+// A path that is too long is no socket address; TCP does as well.
+std::string LocalCluster::SocketLine(const std::string& name) const {
   const std::string socket = Path("run/" + name + ".sock");
-  // A longer path is no socket address; TCP does as well.
-  if (socket.size() < sizeof(sockaddr_un::sun_path)) text += "unix_path = " + Quoted(socket) + "\n";
-  return text + LogTemplate(name);
+  if (socket.size() >= sizeof(sockaddr_un::sun_path)) return "";
+  return "unix_path = " + Quoted(socket) + "\n";
 }
 
 Result<bool> LocalCluster::WriteConfigurations(

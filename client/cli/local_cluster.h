@@ -66,6 +66,7 @@ class LocalCluster {
   std::string StorageTemplate(uint32_t i) const;
   std::string MountTemplate() const;
   std::string LogTemplate(const std::string& name) const;
+  std::string SocketLine(const std::string& name) const;
 
   std::string directory_;
   StateDir lock_;

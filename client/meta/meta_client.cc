@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "client/meta/backoff.h"
+#include "client/meta/meta_frames.h"
 #include "common/log.h"
 #include "common/rpc.h"
 #include "proto/meta.grpc.pb.h"
@@ -145,16 +146,20 @@ struct MetaClient::Impl {
   std::string address;
   milliseconds timeout;
   Session& session;
+  MetaFrames frames;
   std::unique_ptr<proto::Meta::Stub> stub;
   std::unique_ptr<CallMetrics> metrics;  // null: not counted
   std::atomic<int64_t> last_logged_s = -1;
 
+  // A call on either plane.
   template <typename Request, typename Response>
-  using Method = grpc::Status (proto::Meta::Stub::*)(grpc::ClientContext*, const Request&,
-                                                     Response*);
+  struct Method {
+    transport::Method framed;
+    grpc::Status (proto::Meta::Stub::*stub)(grpc::ClientContext*, const Request&, Response*);
+  };
 
   template <typename Request, typename Response>
-  Result<Response> Call(CallNumber number, const char* name, Method<Request, Response> method,
+  Result<Response> Call(CallNumber number, const char* name, const Method<Request, Response>& method,
                         CallKind kind, const Credentials& who, Request& request) {
     const SteadyTime begin = std::chrono::steady_clock::now();
     Result<Response> result = Repeat(number, name, method, kind, who, request);
@@ -166,7 +171,7 @@ struct MetaClient::Impl {
   }
 
   template <typename Request, typename Response>
-  Result<Response> Repeat(CallNumber number, const char* name, Method<Request, Response> method,
+  Result<Response> Repeat(CallNumber number, const char* name, const Method<Request, Response>& method,
                           CallKind kind, const Credentials& who, Request& request) {
     const SteadyTime deadline = std::chrono::steady_clock::now() + timeout;
     kind = KindOf(request, kind);
@@ -201,15 +206,28 @@ struct MetaClient::Impl {
   }
 
   template <typename Request, typename Response>
-  Status TryOnce(Method<Request, Response> method, const Request& request, Response& response,
+  Status TryOnce(const Method<Request, Response>& method, const Request& request, Response& response,
                  SteadyTime deadline) {
-    const auto left = deadline - std::chrono::steady_clock::now();
+    const auto wait = std::min<std::chrono::nanoseconds>(
+        deadline - std::chrono::steady_clock::now(), timeout / kTriesInTimeout);
+    if (const auto connection = frames.Get(*session.frames())) {
+      return TryFramed(*connection, method.framed, request, response, wait);
+    }
     grpc::ClientContext context;
-    context.set_deadline(
-        std::chrono::system_clock::now() +
-        std::min<std::chrono::nanoseconds>(left, timeout / kTriesInTimeout));
-    const grpc::Status status = (stub.get()->*method)(&context, request, &response);
+    context.set_deadline(std::chrono::system_clock::now() + wait);
+    const grpc::Status status = (stub.get()->*method.stub)(&context, request, &response);
     return status.ok() ? Status::Ok() : FromGrpc(status);
+  }
+
+  static Status TryFramed(transport::Connection& connection, transport::Method method,
+                          const google::protobuf::MessageLite& request,
+                          google::protobuf::MessageLite& response, std::chrono::nanoseconds wait) {
+    ASSIGN_OR_RETURN(const transport::Reply reply,
+                     connection.Run({.method = method,
+                                     .message = request.SerializeAsString(),
+                                     .deadline = Clock::System().Now() + wait}));
+    if (response.ParseFromString(reply.message)) return Status::Ok();
+    return {Code::kProtocol, "call: its answer is not readable"};
   }
 
   Status SessionOver(const char* name, Incarnation ended) const {
@@ -243,6 +261,7 @@ MetaClient::MetaClient(const std::string& meta_address, milliseconds timeout, Se
           .address = meta_address,
           .timeout = timeout,
           .session = session,
+          .frames = MetaFrames(meta_address),
           .stub = proto::Meta::NewStub(MakeChannel(meta_address)),
           .metrics = metrics != nullptr ? std::make_unique<CallMetrics>(*metrics) : nullptr}) {}
 
@@ -251,7 +270,8 @@ MetaClient::~MetaClient() = default;
 // The file's write-open went with the session; what was written is still to be reported.
 Result<proto::AttrResponse> MetaClient::Close(const Credentials& who, proto::CloseRequest request) {
   auto closed = impl_->Call<proto::CloseRequest, proto::AttrResponse>(
-      CallNumber::kClose, "Close", &proto::Meta::Stub::Close, CallKind::kOfSession, who, request);
+      CallNumber::kClose, "Close", {transport::Method::kMetaClose, &proto::Meta::Stub::Close},
+      CallKind::kOfSession, who, request);
   if (closed.status().code() != Code::kNoSession) return closed;
   proto::FsyncRequest report;
   report.set_inode(request.inode());
@@ -262,7 +282,8 @@ Result<proto::AttrResponse> MetaClient::Close(const Credentials& who, proto::Clo
 #define X(name, response, kind)                                                                    \
   Result<proto::response> MetaClient::name(const Credentials& who, proto::name##Request request) { \
     return impl_->Call<proto::name##Request, proto::response>(                                     \
-        CallNumber::k##name, #name, &proto::Meta::Stub::name, CallKind::kind, who, request);       \
+        CallNumber::k##name, #name,                                                                \
+        {transport::Method::kMeta##name, &proto::Meta::Stub::name}, CallKind::kind, who, request); \
   }
 SHEAF_META_CALLS(X)
 #undef X

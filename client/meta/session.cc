@@ -39,6 +39,8 @@ Incarnation Session::incarnation() const { return state_.Lock()->ledger->incarna
 
 std::shared_ptr<RequestLedger> Session::ledger() const { return state_.Lock()->ledger; }
 
+std::shared_ptr<const proto::MetaFrames> Session::frames() const { return state_.Lock()->frames; }
+
 void Session::ReportLost(Incarnation lost) {
   {
     auto state = state_.Lock();
@@ -64,6 +66,7 @@ Status Session::OpenNew() {
   ASSIGN_OR_RETURN(const proto::OpenSessionResponse response, cluster_.OpenSession(description_));
   auto state = state_.Lock();
   state->ledger = std::make_shared<RequestLedger>(Incarnation(response.incarnation()));
+  state->frames = std::make_shared<const proto::MetaFrames>(response.frames());
   state->acked_epoch = response.removal_epoch();
   state->unacked.reset();
   state->renew = std::max(std::chrono::milliseconds(response.renew_ms()), kMinRenew);

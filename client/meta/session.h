@@ -51,6 +51,8 @@ class Session : public WriterIdentity {
   Incarnation incarnation() const override;
   void ReportLost(Incarnation lost) override;
   std::shared_ptr<RequestLedger> ledger() const;
+  // Where the service takes framed calls, as it said when the session was opened.
+  std::shared_ptr<const proto::MetaFrames> frames() const;
 
   // Opens a new session unless that has been done since `lost` was current.
   Status Replace(Incarnation lost);
@@ -72,6 +74,7 @@ class Session : public WriterIdentity {
   };
   struct State {
     std::shared_ptr<RequestLedger> ledger;
+    std::shared_ptr<const proto::MetaFrames> frames;
     uint64_t acked_epoch = 0;
     std::set<InodeId> pinned;
     std::set<std::pair<InodeId, DataId>> pinned_data;

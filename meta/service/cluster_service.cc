@@ -172,7 +172,8 @@ ClusterService::Reactor* ClusterService::OpenSession(Ctx* context,
                                                      proto::OpenSessionResponse* response) {
   const UnaryCall<proto::OpenSessionResponse> call(context, response, metrics_.open_session);
   if (!call.Admit()) return call.reactor();
-  parts_.sessions.OpenSession(*request, [call](Result<proto::OpenSessionResponse> result) {
+  parts_.sessions.OpenSession(*request, [this, call](Result<proto::OpenSessionResponse> result) {
+    if (result.ok()) *result->mutable_frames() = frames_;
     call.Finish(std::move(result));
   });
   return call.reactor();

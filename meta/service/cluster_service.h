@@ -33,6 +33,8 @@ class ClusterService final : public proto::Cluster::CallbackService {
 
   // What GetStatus says of this server. Once, before calls come in.
   void SetAddress(std::string address) { address_ = std::move(address); }
+  // What a client that opens a session is told. Once, before calls come in.
+  void SetFrames(proto::MetaFrames frames) { frames_ = std::move(frames); }
   // Hangs up on all watchers and refuses new ones. Before the server that calls this is stopped.
   void EndWatches();
 
@@ -62,6 +64,7 @@ class ClusterService final : public proto::Cluster::CallbackService {
 
   Parts parts_;
   std::string address_;
+  proto::MetaFrames frames_;
   struct {
     CallMetrics register_node, heartbeat, get_map, create_chains, open_session, renew_session,
         close_session, get_status;

@@ -21,6 +21,8 @@
 #include "meta/ops/executor.h"
 #include "meta/service/admin_service.h"
 #include "meta/service/cluster_service.h"
+#include "meta/service/meta_calls.h"
+#include "meta/service/meta_frames.h"
 #include "meta/service/meta_service.h"
 
 namespace sheaf::meta {
@@ -52,14 +54,17 @@ struct MetaServer::Parts {
   std::unique_ptr<WorkerPool> readers;
   std::unique_ptr<CheckRuns> checks;
   std::unique_ptr<AdminService> admin_service;
+  std::unique_ptr<MetaCalls> meta_calls;
   std::unique_ptr<MetaService> meta_service;
   std::unique_ptr<ClusterService> cluster_service;
+  std::unique_ptr<MetaFrames> frames;  // null: none
   std::unique_ptr<RpcServer> server;
 
   Status OpenStore(const MetaServerOptions& options, const Clock& clock);
   Status StartCluster(const MetaServerOptions& options, const Clock& clock);
   void StartBackground(const MetaServerOptions& options, const Clock& clock);
   Status StartServices(const MetaServerOptions& options);
+  Status StartFrames(const MetaServerOptions& options);
   void AddMetrics();
   void AddClusterMetrics();
 };
@@ -122,18 +127,44 @@ Status MetaServer::Parts::StartServices(const MetaServerOptions& options) {
         .total_bytes = total.total_bytes,
         .free_bytes = total.total_bytes - std::min(total.used_bytes, total.total_bytes)};
   };
-  meta_service = std::make_unique<MetaService>(
-      MetaService::Parts{*executor, *readers, *truncations, space, *metrics});
+  meta_calls = std::make_unique<MetaCalls>(
+      MetaCalls::Parts{*executor, *readers, *truncations, space, *metrics});
+  meta_service = std::make_unique<MetaService>(*meta_calls);
   cluster_service = std::make_unique<ClusterService>(
       ClusterService::Parts{*manager, *sessions, *executor, *readers, *metrics});
   admin_service = std::make_unique<AdminService>(*checks, *metrics);
+  RETURN_IF_ERROR(StartFrames(options));
   AddMetrics();
   if (!options.metrics.empty()) RETURN_IF_ERROR(metrics->Serve(options.metrics));
-  ASSIGN_OR_RETURN(server,
-                   RpcServer::Start({.listen = options.listen,
-                                     .services = {meta_service.get(), cluster_service.get(),
-                                                  admin_service.get()}}));
+  ASSIGN_OR_RETURN(server, RpcServer::Start({.listen = options.listen,
+                                             .services = {meta_service.get(), cluster_service.get(),
+                                                          admin_service.get()}}));
   cluster_service->SetAddress(server->address());
+  return Status::Ok();
+}
+
+Status MetaServer::Parts::StartFrames(const MetaServerOptions& options) {
+  transport::Server::Options frames_options;
+  if (!options.framed.empty()) {
+    ASSIGN_OR_RETURN(Address tcp, Address::Parse(options.framed));
+    frames_options.listen.push_back(std::move(tcp));
+  }
+  if (!options.unix_path.empty()) {
+    frames_options.listen.push_back(Address{.unix_path = options.unix_path});
+  }
+  if (frames_options.listen.empty()) return Status::Ok();
+  frames_options.threads = static_cast<int>(options.reader_threads);
+  ASSIGN_OR_RETURN(frames, MetaFrames::Start(*meta_calls, frames_options));
+  proto::MetaFrames told;
+  told.set_boot_id(BootId());
+  for (const Address& address : frames->server().addresses()) {
+    if (address.IsUnix()) {
+      told.set_unix_path(address.unix_path);
+    } else {
+      told.set_port(address.port);
+    }
+  }
+  cluster_service->SetFrames(std::move(told));
   return Status::Ok();
 }
 
@@ -154,7 +185,8 @@ void MetaServer::Parts::AddMetrics() {
       [this] { return static_cast<double>(executor->Stats().refused); });
   add("sheaf_meta_commit_errors_total", "Groups that the store refused",
       [this] { return static_cast<double>(executor->Stats().commit_failures); });
-  add("sheaf_meta_store_recoveries_total", "Times the store was opened anew after its disk was full",
+  add("sheaf_meta_store_recoveries_total",
+      "Times the store was opened anew after its disk was full",
       [this] { return static_cast<double>(executor->Stats().recoveries); });
   add("sheaf_meta_space_short", "1 while the disk is full and only removals are taken",
       [this] { return executor->Stats().space_short ? 1.0 : 0.0; });
@@ -189,6 +221,14 @@ void MetaServer::Parts::AddMetrics() {
       [this] { return static_cast<double>(store->Stats().memtable_bytes); });
   add("sheaf_meta_store_file_bytes", "Files of the metadata store",
       [this] { return static_cast<double>(store->Stats().file_bytes); });
+  if (frames != nullptr) {
+    add("sheaf_meta_connections", "Framed connections of clients",
+        [this] { return static_cast<double>(frames->server().stats().connections); });
+    add("sheaf_meta_connections_refused_total", "Framed connections closed as one too many",
+        [this] { return static_cast<double>(frames->server().stats().refused_connections); });
+    add("sheaf_meta_framed_requests", "Framed requests under way",
+        [this] { return static_cast<double>(frames->server().stats().under_way); });
+  }
   AddClusterMetrics();
 }
 
@@ -246,7 +286,8 @@ MetaServer::MetaServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) 
 MetaServer::~MetaServer() {
   if (parts_->cluster_service != nullptr) parts_->cluster_service->EndWatches();
   if (parts_->sessions != nullptr) parts_->sessions->Stop();
-  parts_->server.reset();          // every call is answered
+  parts_->server.reset();  // every call is answered
+  parts_->frames.reset();
   parts_->metrics->StopServing();  // nobody asks any more; the parts count to their end
 }
 

@@ -15,6 +15,8 @@ namespace sheaf::meta {
 struct MetaServerOptions {
   std::string data_dir;
   std::string listen = "127.0.0.1:7700";
+  std::string framed;                      // framed calls, "host:port"; empty: none
+  std::string unix_path;                   // framed calls of this machine's clients; empty: none
   std::string metrics = "127.0.0.1:7701";  // empty: none
   // Disk space held back so that removals work on a full disk; see SpaceReserve. 0: none.
   uint64_t reserve_bytes = 128 << 20;

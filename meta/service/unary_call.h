@@ -16,6 +16,8 @@ namespace sheaf::meta {
 template <typename Response>
 class UnaryCall {
  public:
+  static constexpr bool kMayBlock = false;  // its thread is gRPC's
+
   UnaryCall(grpc::CallbackServerContext* context, Response* response, CallMetrics& metrics)
       : context_(context),
         reactor_(context->DefaultReactor()),

@@ -23,6 +23,7 @@ class FakeCluster : public proto::Cluster::Service {
     response->set_renew_ms(renew_ms);
     response->set_lease_ms(20 * renew_ms);
     response->set_removal_epoch(0);
+    *response->mutable_frames() = frames;
     alive.insert(last_incarnation);
     return grpc::Status::OK;
   }
@@ -70,6 +71,7 @@ class FakeCluster : public proto::Cluster::Service {
   std::mutex mutex;
   std::condition_variable changed;
   uint32_t renew_ms = 50;
+  proto::MetaFrames frames;
   uint64_t last_incarnation = 0;
   std::set<uint64_t> alive;
   std::set<uint64_t> closed;

@@ -3,10 +3,15 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <atomic>
+
 #include "tests/client/meta/fake_services.h"
+#include "tests/support/frame_server.h"
 
 namespace sheaf::client {
 namespace {
+
+using sheaf::testing::FrameServer;
 
 struct NothingOpen : OpenInodes {
   uint64_t OpenMark() const override { return 0; }
@@ -50,6 +55,81 @@ TEST_F(MetaClientTest, RepeatsAMutationUnderTheSameRequestId) {
     EXPECT_EQ(id.sequence(), 1u);
     EXPECT_EQ(id.lowest_outstanding(), 1u);
   }
+}
+
+// Frames that carry the calls, or none: what is told may lead nowhere.
+class MetaClientFramesTest : public MetaClientTest {
+ protected:
+  void Tell(const proto::MetaFrames& frames) {
+    services_.cluster.frames = frames;
+    ForgetSession();
+    CHECK(session_->Replace(session_->incarnation()).ok());
+  }
+};
+
+TEST_F(MetaClientFramesTest, CallsGoByFramesWhereTheServiceTakesThem) {
+  std::atomic<int> framed = 0;
+  auto server = FrameServer::Start(
+      [&](const std::shared_ptr<FrameServer::Peer>& peer, const FrameServer::Request& request) {
+        EXPECT_EQ(request.header.method, transport::Method::kMetaMkdir);
+        if (++framed == 1) {
+          peer->Refuse(request.header.request_id, Status(Code::kBusy, "a full queue"));
+          return;
+        }
+        proto::AttrResponse response;
+        response.mutable_attr()->set_inode(77);
+        peer->Respond(request.header.request_id, response.SerializeAsString());
+      });
+  ASSERT_TRUE(server.ok());
+  proto::MetaFrames told;
+  told.set_port((*server)->address().port);
+  Tell(told);
+  const auto made = Mkdir();
+  ASSERT_TRUE(made.ok()) << made.status().ToString();
+  EXPECT_EQ(made->attr().inode(), 77u);
+  EXPECT_EQ(framed, 2);
+  EXPECT_TRUE(services_.meta.ids.empty()) << "none went by gRPC";
+}
+
+TEST_F(MetaClientFramesTest, AnAnswerLostWithItsConnectionIsAskedForUnderTheSameRequestId) {
+  std::atomic<uint64_t> lost = 0;
+  auto server = FrameServer::Start(
+      [&](const std::shared_ptr<FrameServer::Peer>& peer, const FrameServer::Request& request) {
+        proto::MkdirRequest mkdir;
+        EXPECT_TRUE(mkdir.ParseFromString(request.message));
+        lost = mkdir.ctx().request().sequence();
+        peer->Close();
+      });
+  ASSERT_TRUE(server.ok());
+  proto::MetaFrames told;
+  told.set_port((*server)->address().port);
+  Tell(told);
+  ASSERT_TRUE(Mkdir().ok()) << "by gRPC, as the connection broke at once";
+  ASSERT_EQ(services_.meta.ids.size(), 1u);
+  EXPECT_EQ(services_.meta.ids[0].sequence(), lost);
+}
+
+TEST_F(MetaClientFramesTest, FramesThatCannotBeHadLeaveGrpc) {
+  proto::MetaFrames told;
+  told.set_port(1);  // nobody listens there
+  told.set_unix_path("/nowhere/meta.sock");
+  told.set_boot_id(BootId());
+  Tell(told);
+  ASSERT_TRUE(Mkdir().ok());
+  ASSERT_TRUE(Mkdir().ok());
+  EXPECT_EQ(services_.meta.ids.size(), 2u);
+}
+
+TEST_F(MetaClientFramesTest, AnUnreadableAnswerIsAnError) {
+  auto server = FrameServer::Start(
+      [](const std::shared_ptr<FrameServer::Peer>& peer, const FrameServer::Request& request) {
+        peer->Respond(request.header.request_id, std::string(30, '\xff'));
+      });
+  ASSERT_TRUE(server.ok());
+  proto::MetaFrames told;
+  told.set_port((*server)->address().port);
+  Tell(told);
+  EXPECT_EQ(Mkdir().status().code(), Code::kProtocol);
 }
 
 TEST_F(MetaClientTest, GivesEachMutationTheNextSequence) {

@@ -121,7 +121,7 @@ class LifecycleTest(CommandTest):
     def test_a_second_daemon_on_the_same_directory_is_refused(self):
         self.up("--storage", "1", "--no-mount")
         ports = [free_port() for _ in range(3)]
-        for name, program, keys in [("meta", "sheaf-meta", ["listen", "metrics"]),
+        for name, program, keys in [("meta", "sheaf-meta", ["listen", "metrics", "framed"]),
                                     ("storage-0", "sheaf-storage", ["listen", "grpc", "metrics"])]:
             with open(self.config(name)) as file:
                 text = file.read()
