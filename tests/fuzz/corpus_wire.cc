@@ -65,6 +65,62 @@ std::string WriteFrames() {
          Frame({.type = FrameType::kCancel, .request_id = 2}, {}, 0);
 }
 
+// What a client sends the metadata service: one call after another, of the fuzzer's session.
+class MetaFrames {
+ public:
+  template <typename Request>
+  void Add(Method method, Request request) {
+    proto::RequestId* id = request.mutable_ctx()->mutable_request();
+    id->set_incarnation(1);
+    id->set_sequence(++sequence_);
+    id->set_lowest_outstanding(sequence_);
+    frames_ += Frame({.type = FrameType::kRequest, .method = method, .request_id = sequence_},
+                     request.SerializeAsString(), 0);
+  }
+  const std::string& frames() const { return frames_; }
+
+ private:
+  uint64_t sequence_ = 0;
+  std::string frames_;
+};
+
+template <typename Request>
+Request Named(const std::string& name) {
+  Request request;
+  request.set_parent(1);
+  request.set_name(name);
+  return request;
+}
+
+std::string MetaCalls() {
+  MetaFrames calls;
+  auto create = Named<proto::CreateRequest>("file");
+  create.set_mode(0644);
+  create.set_open_flags(2);
+  calls.Add(Method::kMetaCreate, create);
+  auto mkdir = Named<proto::MkdirRequest>("directory");
+  mkdir.set_mode(0755);
+  calls.Add(Method::kMetaMkdir, mkdir);
+  calls.Add(Method::kMetaLookup, Named<proto::LookupRequest>("file"));
+  proto::LookupPathRequest path;
+  path.set_start(1);
+  path.add_names("directory");
+  calls.Add(Method::kMetaLookupPath, path);
+  proto::TruncateRequest truncate;
+  truncate.set_inode(2);
+  truncate.set_size(70'000);
+  calls.Add(Method::kMetaTruncate, truncate);
+  proto::ReadDirRequest list;
+  list.set_inode(1);
+  calls.Add(Method::kMetaReadDir, list);
+  proto::BatchRequest batch;
+  *batch.add_operations()->mutable_lookup() = Named<proto::LookupRequest>("file");
+  *batch.add_operations()->mutable_unlink() = Named<proto::UnlinkRequest>("file");
+  calls.Add(Method::kMetaBatch, batch);
+  calls.Add(Method::kMetaStatFs, proto::StatFsRequest());
+  return calls.frames();
+}
+
 void WriteFrameInputs(const std::filesystem::path& root) {
   const std::string client = transport::EncodeHello(transport::MakeClientHello("token"));
   const std::string server = transport::EncodeHello(transport::MakeServerHello({}));
@@ -80,6 +136,8 @@ void WriteFrameInputs(const std::filesystem::path& root) {
   }
   WriteInput(root, "server_stream", "read-write", '\0' + client + WriteFrames() + ReadFrames());
   WriteInput(root, "server_stream", "sealed", '\3' + WriteFrames() + ReadFrames());
+  WriteInput(root, "meta_stream", "calls", '\0' + client + MetaCalls());
+  WriteInput(root, "meta_stream", "sealed", '\3' + MetaCalls());
   WriteInput(root, "client_stream", "answer", '\0' + server + ReadFrames() + error);
   WriteInput(root, "client_stream", "sealed", '\3' + error + ReadFrames());
   const auto hello = static_cast<char>(FrameType::kHello);
