@@ -9,12 +9,15 @@
 #include <fstream>
 #include <sstream>
 
+#include "tests/support/sync_log.h"
 #include "tests/support/temp_dir.h"
 
 namespace sheaf {
 namespace {
 
+using sheaf::testing::SyncLog;
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 class StateDirTest : public ::testing::Test {
@@ -158,6 +161,22 @@ TEST_F(StateDirTest, WriteFileDurablyReplacesTheWhole) {
   text << std::ifstream(path_ + "/f").rdbuf();
   EXPECT_EQ(text.str(), "second");
   EXPECT_FALSE(std::filesystem::exists(path_ + "/f.new"));
+}
+
+TEST_F(StateDirTest, EachNewDirectoryIsSyncedInItsParent) {
+  const SyncLog log(dir_.path());
+  ASSERT_TRUE(Open().ok());
+  const std::string marker = std::to_string(Marker().size());
+  EXPECT_THAT(log.events(),
+              ElementsAre("fsync .", "fsync a", "fsync a/state/SHEAF.new, " + marker + " bytes",
+                          "rename a/state/SHEAF.new to a/state/SHEAF", "fsync a/state"));
+}
+
+TEST_F(StateDirTest, WriteFileDurablySyncsContentThenNameThenDirectory) {
+  UniqueFd fd(open(dir_.path().c_str(), O_RDONLY | O_DIRECTORY));
+  const SyncLog log(dir_.path());
+  ASSERT_TRUE(WriteFileDurably(fd.get(), "f", "content", "test").ok());
+  EXPECT_THAT(log.events(), ElementsAre("fsync f.new, 7 bytes", "rename f.new to f", "fsync ."));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "meta/kv/space_reserve.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -7,6 +8,7 @@
 #include <string>
 
 #include "tests/support/fake_clock.h"
+#include "tests/support/sync_log.h"
 #include "tests/support/temp_dir.h"
 
 namespace sheaf::meta {
@@ -39,6 +41,14 @@ TEST_F(SpaceReserveTest, HoldsSpaceUntilItIsReleased) {
   clock_.Advance(std::chrono::seconds(1));
   EXPECT_TRUE(reserve.Fill());
   EXPECT_GE(Held(), kBytes);
+}
+
+TEST_F(SpaceReserveTest, AReleaseIsSynced) {
+  SpaceReserve reserve(path_, kBytes, clock_);
+  ASSERT_TRUE(reserve.Fill());
+  const sheaf::testing::SyncLog log(dir_.path());
+  reserve.Release();
+  EXPECT_THAT(log.events(), ::testing::ElementsAre("fsync reserve, 0 bytes"));
 }
 
 TEST_F(SpaceReserveTest, IsFoundWholeByTheNextProcess) {

@@ -1,16 +1,21 @@
 #include "storage/disk/slab_file_set.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <csignal>
 
+#include "tests/support/sync_log.h"
 #include "tests/support/temp_dir.h"
 
 namespace sheaf::storage {
 namespace {
+
+using sheaf::testing::SyncLog;
+using ::testing::ElementsAre;
 
 class SlabFileSetTest : public ::testing::Test {
  protected:
@@ -39,6 +44,23 @@ TEST_F(SlabFileSetTest, PreallocatesAndMakesTheFileKnown) {
   ASSERT_NE(table_->Get(*slot), nullptr);
   EXPECT_EQ(table_->Get(*slot)->path, set->PathOf(3));
   EXPECT_TRUE(set->Sync(*slot).ok());
+}
+
+TEST_F(SlabFileSetTest, ANewSlabIsSyncedBeforeItsName) {
+  auto set = Open();
+  const SyncLog log(dir_.path());
+  ASSERT_TRUE(set->Open(3, 1 << 20, /*create=*/true).ok());
+  EXPECT_THAT(log.events(), ElementsAre("fsync slabs/slab.00000003, 1048576 bytes", "fsync slabs"));
+}
+
+TEST_F(SlabFileSetTest, ASyncIsOfTheSlabsData) {
+  auto set = Open();
+  ASSERT_TRUE(set->Open(3, 1 << 20, true).ok());
+  const auto slot = set->Open(4, 1 << 20, true);
+  ASSERT_TRUE(slot.ok());
+  const SyncLog log(dir_.path());
+  ASSERT_TRUE(set->Sync(*slot).ok());
+  EXPECT_THAT(log.events(), ElementsAre("fdatasync slabs/slab.00000004, 1048576 bytes"));
 }
 
 TEST_F(SlabFileSetTest, OpensOnceAndAnswersTheSameSlot) {
