@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <optional>
+#include <vector>
 
 #include "client/file/attr.h"
 #include "client/file/open_file.h"
@@ -204,9 +205,14 @@ Status FileOps::Sync(const std::shared_ptr<InodeState>& inode) {
 Status FileOps::SyncAll() {
   Status first;
   const auto inodes = inodes_.All();
+  std::vector<uint64_t> failures;  // before anything is sent: what fails at once counts, too
+  for (const auto& inode : inodes) failures.push_back(WriteBehind::failures(*inode));
   for (const auto& inode : inodes) behind_.Start(inode);  // all beside one another
-  for (const auto& inode : inodes) {
-    Status synced = Sync(inode);
+  for (size_t i = 0; i < inodes.size(); ++i) {
+    Status synced = Sync(inodes[i]);
+    if (synced.ok() && WriteBehind::failures(*inodes[i]) != failures[i]) {
+      synced = WriteBehind::last_failure(*inodes[i]);
+    }
     if (first.ok()) first = std::move(synced);
   }
   return first;

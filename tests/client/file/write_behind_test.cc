@@ -280,6 +280,13 @@ TEST_F(WriteBehindTest, SyncAllFlushesEveryFile) {
   EXPECT_EQ(ReportedLength(), 100u);
 }
 
+TEST_F(WriteBehindTest, SyncAllTellsOfAFailure) {
+  const auto file = Open();
+  ASSERT_TRUE(file->Write(0, Bytes(100)).ok());
+  storage_.FailNext(Code::kNoSpace);
+  EXPECT_EQ(ops_->SyncAll().code(), Code::kNoSpace);
+}
+
 class ShortDelayTest : public FileRig {
  protected:
   ShortDelayTest() : FileRig({.write_behind_delay = milliseconds(1)}) {}
