@@ -40,6 +40,12 @@ Result<storage::FileSlot> FakeDisk::Open(uint32_t number, uint64_t bytes, bool c
 }
 
 Status FakeDisk::Sync(storage::FileSlot slot) {
+  {
+    auto holds = holds_.Lock();
+    ++holds->waiting;
+    holds.Wait(released_, [&] { return !holds->held; });
+    --holds->waiting;
+  }
   std::lock_guard lock(mutex_);
   RETURN_IF_ERROR(Check("sync", slot, 0, 0));
   if (!crash_->Step()) return Status(Code::kIo, "sync: the machine is dead");
@@ -120,6 +126,13 @@ void FakeDisk::RotBits(storage::FileSlot slot, uint64_t offset, uint8_t flip) {
 void FakeDisk::FailReadsAt(storage::FileSlot slot, uint64_t offset) {
   std::lock_guard lock(mutex_);
   bad_units_.insert({slot, offset / 4096 * 4096});
+}
+
+void FakeDisk::HoldSyncs() { holds_.Lock()->held = true; }
+
+void FakeDisk::ReleaseSyncs() {
+  holds_.Lock()->held = false;
+  released_.notify_all();
 }
 
 void FakeDisk::IgnoreSync(uint64_t number) {

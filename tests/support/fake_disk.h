@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "common/guarded.h"
 #include "storage/disk/io_context.h"
 
 namespace sheaf::testing {
@@ -55,6 +56,7 @@ class CrashPoint {
 //  - FailReads, FailWrites, FailSyncs: the device answers kIo. FailNextReads: the next few reads
 //    only. FailReadsAt: those that touch this 4 KiB unit.
 //  - Open with `create` answers kNoSpace when `capacity` is used up.
+//  - HoldSyncs: syncs wait, until ReleaseSyncs, before they do anything.
 //  - IgnoreSync(k): the k-th sync (from 0) answers ok and does nothing, as a product without that
 //    sync would. For tests that show a missing sync is found.
 //
@@ -86,6 +88,9 @@ class FakeDisk : public storage::SlabFiles {
   void FailReadsAt(storage::FileSlot file, uint64_t offset);
   void FailWrites(bool fail) { fail_writes_ = fail; }
   void FailSyncs(bool fail) { fail_syncs_ = fail; }
+  void HoldSyncs();
+  void ReleaseSyncs();
+  uint64_t held_syncs() const { return holds_.Lock()->waiting; }
   void IgnoreSync(uint64_t number);
   void IgnoreAllSyncs() { ignore_all_syncs_ = true; }
   void SetCapacity(uint64_t bytes);
@@ -112,6 +117,12 @@ class FakeDisk : public storage::SlabFiles {
   std::atomic<int> fail_next_reads_{0};
   std::atomic<bool> fail_writes_{false};
   std::atomic<bool> fail_syncs_{false};
+  struct Holds {
+    bool held = false;
+    uint64_t waiting = 0;
+  };
+  Guarded<Holds> holds_;
+  std::condition_variable released_;
   std::atomic<uint64_t> syncs_{0};
   std::atomic<uint64_t> writes_{0};
 };

@@ -133,6 +133,17 @@ TEST_F(ChunkClientTest, GoesOnUnderANewSessionWhenFenced) {
   EXPECT_EQ(seen[1].ctx.incarnation(), 2u);
 }
 
+TEST_F(ChunkClientTest, AWriteOfOneSessionIsNotSentUnderAnother) {
+  const Incarnation before = storage_.incarnation();
+  storage_.ReportLost(before);
+  const auto bytes = Bytes(10);
+  std::promise<Result<size_t>> done;
+  client_.Write(At(0), bytes, {.under = before},
+                [&](Result<size_t> result) { done.set_value(std::move(result)); });
+  EXPECT_EQ(done.get_future().get().status().code(), Code::kFenced);
+  EXPECT_TRUE(storage_.seen_calls().empty());
+}
+
 TEST_F(ChunkClientTest, ReadsARottenAnswerAgainAFewTimes) {
   ASSERT_TRUE(Write(0, Bytes(10)).ok());
   std::vector<uint8_t> read(10);

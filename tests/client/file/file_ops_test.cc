@@ -47,6 +47,25 @@ TEST_F(FileOpsTest, CloseReportsWhatWasNotSynced) {
   EXPECT_FALSE(inodes_.IsOpen(InodeId(9)));
 }
 
+TEST_F(FileOpsTest, AHandleOfAnEarlierSessionReportsAtClose) {
+  const auto file = Open();
+  ASSERT_TRUE(file->Write(0, Bytes(100)).ok());
+  storage_.ReportLost(storage_.incarnation());
+  ASSERT_TRUE(file->Close().ok());
+  EXPECT_THAT(Calls(), ElementsAre("open", "fsync"));
+  EXPECT_EQ(ReportedLength(), 100u);
+}
+
+// The handle does not know yet, but its write-open went with the session.
+TEST_F(FileOpsTest, ACloseNamesTheSessionOfItsWriteOpen) {
+  const auto file = Open();
+  ASSERT_TRUE(file->Write(0, Bytes(100)).ok());
+  ASSERT_TRUE(session_->Replace(session_->incarnation()).ok());
+  ASSERT_TRUE(file->Close().ok());
+  EXPECT_THAT(Calls(), ElementsAre("open", "fsync"));
+  EXPECT_EQ(ReportedLength(), 100u);
+}
+
 TEST_F(FileOpsTest, ClosingAReaderAsksNothing) {
   const auto file = Open(O_RDONLY);
   ASSERT_TRUE(file->Close().ok());

@@ -36,6 +36,14 @@ TEST_F(WriteBehindTest, BytesStayInMemoryAndAreReadFromThere) {
   EXPECT_EQ(ops_->behind().memory(), 0u);
 }
 
+TEST_F(WriteBehindTest, ACloseWritesBackWhatIsBuffered) {
+  const auto file = Open();
+  ASSERT_TRUE(file->Write(10, Bytes(100)).ok());
+  ASSERT_TRUE(file->Close().ok());
+  EXPECT_EQ(storage_.chunk(50, 0).size(), 110u);
+  EXPECT_EQ(ReportedLength(), 110u);
+}
+
 TEST_F(WriteBehindTest, SmallWritesLeaveAsOneWhenTheirPieceIsFull) {
   const auto file = Open();
   const auto bytes = Bytes(2 * kChunk + 1000);
@@ -181,6 +189,17 @@ TEST_F(WriteBehindTest, BytesOfALostSessionAreNotWrittenUnderTheNextOne) {
   EXPECT_THAT(Calls(), ::testing::Contains("open").Times(2)) << "filed again under the new session";
 }
 
+TEST_F(WriteBehindTest, ALostSessionTakesNothingOfTheNextOneWithIt) {
+  const auto file = Open();
+  ASSERT_TRUE(file->Write(0, Bytes(100)).ok());
+  storage_.ReportLost(storage_.incarnation());
+  ASSERT_TRUE(file->Write(200, Bytes(7)).ok());
+  EXPECT_EQ(file->Sync().ToErrno(), EIO) << "of what was written before";
+  EXPECT_EQ(WritesSeen(), 1u);
+  EXPECT_EQ(ReadAll(*file, 200, 100), Bytes(7));
+  EXPECT_EQ(ReportedLength(), 207u);
+}
+
 TEST_F(WriteBehindTest, AFencedWriteUnderWayIsLostWithItsSession) {
   const auto file = Open();
   storage_.Hold();
@@ -201,6 +220,19 @@ TEST_F(WriteBehindTest, ADurableHandleWritesThroughAfterWhatIsBuffered) {
   for (const uint8_t byte : Bytes(10, 100)) expected.push_back(byte);
   EXPECT_EQ(storage_.chunk(50, 0), expected);
   EXPECT_EQ(ReportedLength(), 15u);
+}
+
+TEST_F(WriteBehindTest, ADurableAppendIsOnTheChainsAndReported) {
+  const auto durable = Open(O_RDWR | O_DSYNC);
+  ASSERT_EQ(*durable->Append(Bytes(10)), 0u);
+  EXPECT_EQ(storage_.chunk(50, 0), Bytes(10));
+  EXPECT_EQ(ReportedLength(), 10u);
+}
+
+TEST_F(WriteBehindTest, ADirectHandleWritesThrough) {
+  const auto direct = Open(O_RDWR | O_DIRECT);
+  ASSERT_TRUE(direct->Write(0, Bytes(10)).ok());
+  EXPECT_EQ(storage_.chunk(50, 0), Bytes(10));
 }
 
 TEST_F(WriteBehindTest, WritesWithoutACopyComeAfterWhatIsBuffered) {

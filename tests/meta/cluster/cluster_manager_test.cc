@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <future>
 
 #include "meta/ops/executor.h"
@@ -200,6 +201,10 @@ TEST_F(ClusterManagerFenceTest, TheNextFenceWaitsForTheOneUnderWay) {
   ASSERT_TRUE(Eventually([&] { return MapFences(1); }));
   const uint64_t first = manager_->Map()->version();
   Sessions(3, {});
+  // Two turns of the manager: in the first, at the latest, it would have been planned.
+  Register("a");
+  Register("a");
+  EXPECT_EQ(manager_->Map()->version(), first);
   kv_.HoldWrites();  // would hold the second change, had it been planned
   EXPECT_EQ(Beat(1, "a")->lease_ms(), 2000u) << "it knows the first, and no later one is planned";
   kv_.Release();
@@ -243,6 +248,42 @@ TEST_F(ClusterManagerFenceTest, ARestartFencesWhatEndedBeforeIt) {
   EXPECT_TRUE(Eventually([&] { return MapFences(2); }));
   EXPECT_FALSE(MapFences(1));
   EXPECT_FALSE(MapFences(3));
+}
+
+// Cannot read once which sessions have ended.
+class OnceUnreadable final : public ClusterStore {
+ public:
+  explicit OnceUnreadable(ClusterStore& under) : under_(under) {}
+
+  Result<proto::ClusterMap> Load() override { return under_.Load(); }
+  Status Write(const proto::ClusterMap& change) override { return under_.Write(change); }
+  Result<FencedRanges> EndedSessions() override {
+    if (!failed_.exchange(true)) return Status(Code::kUnavailable, "told to fail");
+    return under_.EndedSessions();
+  }
+  Result<uint64_t> Allocate(Sequence which, uint64_t count) override {
+    return under_.Allocate(which, count);
+  }
+  bool failed() const { return failed_; }
+
+ private:
+  ClusterStore& under_;
+  std::atomic<bool> failed_ = false;
+};
+
+TEST_F(ClusterManagerFenceTest, EndedSessionsThatCouldNotBeReadAreFencedLater) {
+  Sessions(3, {1, 2, 3});
+  manager_.reset();
+  auto end = [](OpContext& ctx) -> Result<std::string> {
+    ctx.Delete(SessionKey(Incarnation(2)));
+    return std::string();
+  };
+  ASSERT_TRUE(executor_->Run(std::nullopt, end).ok());
+  OnceUnreadable store(*store_);
+  manager_ = ClusterManager::Open(store, clock_, options_).value();
+  EXPECT_TRUE(Eventually([&] { return MapFences(2); }));
+  EXPECT_TRUE(store.failed());
+  manager_.reset();
 }
 
 }  // namespace

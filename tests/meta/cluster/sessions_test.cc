@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <future>
 
 #include "meta/schema/keys.h"
@@ -293,12 +294,37 @@ TEST_F(SessionsTest, LengthsAreSettledAndPinsGoOnlyOnceStorageHasFenced) {
   fence_.Hold();
   auto closed = StartClose(session);
   ASSERT_TRUE(Eventually([&] { return IsRefused(session) && fence_.asked(); }));
+  // With the second look all is done that follows from the first.
+  ASSERT_TRUE(Eventually([&] { return fence_.looks() >= 2; }));
   EXPECT_EQ(prober_.calls(), 0) << "its writes may still take effect";
   EXPECT_FALSE(MayReclaim(epoch, inode));
   fence_.Release();
   EXPECT_TRUE(closed.get().ok());
   EXPECT_EQ(Length(file), 5000u);
   EXPECT_TRUE(MayReclaim(epoch, inode));
+}
+
+// Asked before, it might look before the end is there, and never fence this session.
+TEST_F(SessionsTest, StorageIsAskedToFenceOnceTheEndIsDurable) {
+  const uint64_t session = Open().incarnation();
+  std::atomic<int> asked = 0;
+  std::atomic<int> too_early = 0;
+  fence_.WhenAsked([&] {
+    ++asked;
+    if (!IsRefused(session)) ++too_early;
+  });
+  EXPECT_TRUE(Close(session).ok());
+  EXPECT_TRUE(Eventually([&] { return asked > 0; }));
+  fence_.WhenAsked(nullptr);
+  EXPECT_EQ(too_early, 0);
+}
+
+TEST_F(SessionsTest, AnEndThatCouldNotBeWrittenIsTriedAgain) {
+  const uint64_t session = Open().incarnation();
+  fence_.Hold();
+  store_.FailNextWrite({Code::kNoSpace, "told to fail"});
+  EXPECT_FALSE(Close(session).ok());
+  EXPECT_TRUE(Eventually([&] { return IsRefused(session); }));
 }
 
 TEST_F(SessionsTest, WhoWaitsForAFenceIsAnsweredWhenTheServiceStops) {

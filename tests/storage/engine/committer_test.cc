@@ -19,7 +19,10 @@ class CommitterTest : public ::testing::Test {
     ASSERT_TRUE(rig_.Write(second_, 0, old_).ok());
   }
   // A held sync would keep the engine from closing.
-  void TearDown() override { rig_.env().ReleaseLogSyncs(); }
+  void TearDown() override {
+    rig_.disk().ReleaseSyncs();
+    rig_.env().ReleaseLogSyncs();
+  }
 
   // A write whose index write is under way, and stays so until ReleaseLogSyncs.
   EngineRig::StateFuture HoldAnIndexWrite(const Engine::ChunkKey& key, const Bytes& bytes) {
@@ -72,6 +75,19 @@ TEST_F(CommitterTest, SyncsTheSlabsOfOneGroupWhileTheIndexWriteOfAnotherIsUnderW
   Reopen();
   EXPECT_TRUE(Content(first_) == new_);
   EXPECT_TRUE(Content(second_) == new_);
+}
+
+TEST_F(CommitterTest, TheIndexWriteOfAGroupWaitsForItsSlabSyncs) {
+  rig_.disk().HoldSyncs();
+  const uint64_t log_syncs = rig_.env().log_syncs();
+  auto write = rig_.StartWrite(rig_.Args(first_, 0, new_));
+  EXPECT_TRUE(Eventually([&] { return rig_.disk().held_syncs() == 1; }));
+  // Nothing tells that it stays so: an index write that did not wait has its time.
+  EXPECT_EQ(write.wait_for(std::chrono::milliseconds(300)), std::future_status::timeout);
+  EXPECT_EQ(rig_.env().log_syncs(), log_syncs);
+  rig_.disk().ReleaseSyncs();
+  EXPECT_TRUE(write.get().ok());
+  EXPECT_GT(rig_.env().log_syncs(), log_syncs);
 }
 
 // The first makes the record one of several pages, the second takes them away again: an index

@@ -2,6 +2,7 @@
 // is left. What was acknowledged must be there, what was not must be there whole or not at all,
 // and index and allocator must agree.
 
+#include "storage/engine/chunk_index.h"
 #include "tests/storage/engine/engine_rig.h"
 
 namespace sheaf::storage {
@@ -241,6 +242,21 @@ TEST(EngineCrashTest, IgnoringOneIndexSyncIsFound) {
     EXPECT_TRUE(seen) << "index sync " << syncs << " is not needed";
   }
   EXPECT_GE(syncs, 7u);
+}
+
+TEST(EngineCrashTest, TheSlabSizeStaysFromTheFirstOpeningOn) {
+  EngineRig rig({.slab_bytes = 2 << 20});
+  ASSERT_TRUE(rig.Open().ok());
+  rig.crash().Kill();
+  rig.Close();
+  for (uint64_t seed = 0; seed < 16; ++seed) {
+    const auto env = rig.env().Survivor(seed, std::make_shared<CrashPoint>());
+    const auto index = ChunkIndex::Open("/index", env->env());
+    ASSERT_TRUE(index.ok()) << index.status().ToString() << ", seed " << seed;
+    const auto slab_bytes = (*index)->ReadTarget();
+    ASSERT_TRUE(slab_bytes.ok()) << slab_bytes.status().ToString() << ", seed " << seed;
+    EXPECT_EQ(*slab_bytes, uint64_t{2} << 20);
+  }
 }
 
 }  // namespace

@@ -295,5 +295,18 @@ TEST_F(DataFramesTest, AFenceIsInForceOnceNothingItRefusesIsUnderWay) {
   EXPECT_EQ(rig_.replicas.retries().GetCounts().streams, 1u) << "the fenced client is forgotten";
 }
 
+// Otherwise a fence could come into force between its admission and its being seen.
+TEST_F(DataFramesTest, AMutationIsUnderWayBeforeItIsAdmitted) {
+  std::vector<bool> under_way;  // when the lease was looked at, which is a part of admitting it
+  rig_.clock.WhenAsked([&] {
+    under_way.push_back(rig_.replicas.retries().AnyUnderWay(
+        [](Incarnation client) { return client == Incarnation(1); }));
+  });
+  ASSERT_TRUE(WriteNamed(1, 1, 5, "bytes").ok());
+  rig_.clock.WhenAsked(nullptr);
+  ASSERT_FALSE(under_way.empty());
+  EXPECT_TRUE(under_way.front());
+}
+
 }  // namespace
 }  // namespace sheaf::storage

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <utility>
 
 #include "common/crc32c.h"
 #include "storage/replica/replica_set.h"
@@ -17,6 +20,27 @@ inline constexpr uint32_t kChainVersion = 3;
 inline std::span<const uint8_t> BytesOf(const std::string& text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
+
+// The machine's clock, which tells when it is asked. Thread-safe.
+class WatchedClock final : public Clock {
+ public:
+  Instant Now() const override {
+    std::lock_guard lock(mutex_);
+    if (asked_) asked_();
+    return System().Now();
+  }
+  int64_t WallNanos() const override { return System().WallNanos(); }
+
+  // Called whenever somebody asks for the instant; not any more once another, or none, is set.
+  void WhenAsked(std::function<void()> what) {
+    std::lock_guard lock(mutex_);
+    asked_ = std::move(what);
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::function<void()> asked_;
+};
 
 // Reactors and a data handler over an engine in memory, serving one chain.
 class DataRig {
@@ -77,7 +101,8 @@ class DataRig {
   }
 
   testing::FakeEngine engine;
-  ReplicaSet replicas{{{"a", &engine}}, Clock::System()};
+  WatchedClock clock;  // of leases
+  ReplicaSet replicas{{{"a", &engine}}, clock};
   DataHandler data{replicas, {}};
   std::unique_ptr<ReactorSet> reactors;  // first to go
 };

@@ -3,18 +3,22 @@
 #include <gtest/gtest.h>
 
 #include <condition_variable>
+#include <functional>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "common/rpc.h"
 #include "proto/cluster.grpc.pb.h"
 #include "tests/storage/service/data_rig.h"
+#include "tests/support/eventually.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/fake_engine.h"
 
 namespace sheaf::storage {
 namespace {
 
+using sheaf::testing::Eventually;
 using std::chrono::milliseconds;
 
 // A manager of one node, with switches.
@@ -42,6 +46,10 @@ class FakeManager : public proto::Cluster::Service {
     last_heartbeat_ = *request;
     changed_.notify_all();
     if (!heartbeat_answer_.ok()) return ToGrpc(heartbeat_answer_);
+    if (slow_heartbeat_) {
+      std::exchange(slow_heartbeat_, nullptr)();
+      heartbeat_answer_ = {Code::kUnavailable, "not now"};
+    }
     response->set_lease_ms(2000);
     response->set_map_version(map_.version());
     return grpc::Status::OK;
@@ -83,6 +91,7 @@ class FakeManager : public proto::Cluster::Service {
   bool stopping_ = false;
   Status registration_answer_;
   Status heartbeat_answer_;
+  std::function<void()> slow_heartbeat_;  // while the next one is under way; none succeeds after
   proto::ClusterMap map_ = DataRig::Map(1);
   proto::RegisterNodeRequest last_registration_;
   proto::HeartbeatRequest last_heartbeat_;
@@ -198,6 +207,42 @@ TEST_F(ManagerLinkTest, TheLeaseCountsFromTheSendOfItsHeartbeat) {
   EXPECT_FALSE(replicas_.Serving().ok());
 }
 
+TEST_F(ManagerLinkTest, AnAnswerThatTakesLongGivesNoLongerLease) {
+  Link();
+  AwaitServing(true);
+  manager_.Set([&](FakeManager& manager) {
+    manager.slow_heartbeat_ = [this] { clock_.Advance(milliseconds(1500)); };
+    manager.heartbeats_ = 0;
+  });
+  EXPECT_TRUE(manager_.Await([](FakeManager& manager) { return manager.heartbeats_ >= 3; }));
+  clock_.Advance(milliseconds(499));
+  EXPECT_TRUE(replicas_.Serving().ok());
+  clock_.Advance(milliseconds(1));
+  EXPECT_FALSE(replicas_.Serving().ok());
+}
+
+// What is fenced may still be under way here, admitted before the map came.
+TEST_F(ManagerLinkTest, AHeartbeatNamesTheMapThatIsInForce) {
+  Link();
+  AwaitServing(true);
+  ASSERT_TRUE(manager_.Await(
+      [](FakeManager& manager) { return manager.last_heartbeat_.map_version() == 1; }));
+  const RetryTable::Name name{Incarnation(70), 1, 1};
+  const auto begun = replicas_.retries().Begin(name, 5, [](const auto&) {});
+  ASSERT_NE(begun.attempt, nullptr);
+  manager_.Set([](FakeManager& manager) {
+    manager.map_ = DataRig::Map(2);
+    manager.map_.mutable_fenced(0)->set_last(70);
+  });
+  ASSERT_TRUE(Eventually([&] { return replicas_.map_version() == MapVersion(2); }));
+  manager_.Set([](FakeManager& manager) { manager.heartbeats_ = 0; });
+  EXPECT_TRUE(manager_.Await([](FakeManager& manager) { return manager.heartbeats_ >= 3; }));
+  manager_.Set([](FakeManager& manager) { EXPECT_EQ(manager.last_heartbeat_.map_version(), 1u); });
+  replicas_.retries().Finish(begun.attempt, MutationResult{});
+  EXPECT_TRUE(manager_.Await(
+      [](FakeManager& manager) { return manager.last_heartbeat_.map_version() == 2; }));
+}
+
 TEST_F(ManagerLinkTest, RegistersAgainWithAManagerThatForgotIt) {
   Link();
   AwaitServing(true);
@@ -208,6 +253,16 @@ TEST_F(ManagerLinkTest, RegistersAgainWithAManagerThatForgotIt) {
   EXPECT_TRUE(manager_.Await([](FakeManager& manager) { return manager.registrations_ >= 1; }));
   manager_.Set([](FakeManager& manager) { manager.heartbeat_answer_ = Status::Ok(); });
   AwaitServing(true);
+}
+
+TEST_F(ManagerLinkTest, ANodeThatItsManagerForgotServesNothing) {
+  Link();
+  AwaitServing(true);
+  manager_.Set([](FakeManager& manager) {
+    manager.heartbeat_answer_ = {Code::kStale, "who?"};
+    manager.registration_answer_ = {Code::kUnavailable, "not now"};
+  });
+  EXPECT_TRUE(Eventually([&] { return !replicas_.Serving().ok(); })) << "though its lease runs";
 }
 
 TEST_F(ManagerLinkTest, KeepsTryingWhenRegistrationIsRefused) {
