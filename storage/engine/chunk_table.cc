@@ -7,17 +7,16 @@ namespace sheaf::storage {
 std::vector<OpRef> ChunkSlot::TakeRunnable() {
   std::vector<OpRef> runnable;
   if (!loaded) return runnable;
-  for (size_t i = 0; i < std::min(queue.size(), kWindow); ++i) {
-    ChunkOp& op = *queue[i];
-    bool blocked = false;
-    for (size_t before = 0; before < i && !blocked; ++before) {
-      blocked = queue[before]->ConflictsWith(op);
-    }
+  size_t looked_at = 0;
+  for (auto at = queue.begin(); at != queue.end() && looked_at < kWindow; ++at, ++looked_at) {
+    ChunkOp& op = **at;
+    const bool blocked = std::any_of(
+        queue.begin(), at, [&](const OpRef& before) { return before->ConflictsWith(op); });
     if (blocked && op.kind != ChunkOp::Kind::kWrite) break;  // it blocks all that follow
     if (blocked || op.running) continue;
     op.running = true;
     op.base = staged;
-    runnable.push_back(queue[i]);
+    runnable.push_back(*at);
   }
   return runnable;
 }

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <deque>
 #include <functional>
 #include <list>
 #include <memory>
@@ -42,7 +41,9 @@ struct ChunkSlot {
   bool loading = false;
   RecordRef committed;
   RecordRef staged;
-  std::deque<OpRef> queue;
+  // Lists hold no memory while they are empty, as they are in nearly every slot; a deque's half KiB
+  // is more than all the rest of one.
+  std::list<OpRef> queue;
   uint32_t commits_in_flight = 0;
   std::vector<Waiter> waiters;
   size_t charge = 0;

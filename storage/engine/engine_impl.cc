@@ -269,7 +269,7 @@ void EngineImpl::Load(const SlotRef& slot) {
                                             : Result<RecordRef>(damaged->second);
   std::vector<ChunkSlot::Waiter> waiters;
   std::vector<OpRef> runnable;
-  std::deque<OpRef> failed;
+  std::list<OpRef> failed;
   {
     auto table = table_.Lock();
     slot->loading = false;
