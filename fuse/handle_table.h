@@ -26,8 +26,9 @@ struct DirectoryHandle {
 
   std::mutex mutex;  // guards all below; readers of one handle take turns
   DirectoryPage page;
-  uint64_t page_cookie = 0;     // the page continues after this
-  uint64_t page_mutations = 0;  // the mount's count of changes when the page was asked for
+  uint64_t page_cookie = 0;       // the page continues after this
+  uint64_t page_mutations = 0;    // the mount's count of changes when the page was asked for
+  uint64_t page_writer_mark = 0;  // InodeTable::WriterMark then
   bool page_has_attributes = false;
   bool page_valid = false;
 };

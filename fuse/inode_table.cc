@@ -53,6 +53,7 @@ void InodeTable::RemoveWriter(InodeId inode, const FileHandle* handle) {
     const auto open = writer.lock();
     return open == nullptr || open.get() == handle;
   });
+  found->second.last_told = writers_told_.fetch_add(1, std::memory_order_acq_rel) + 1;
   if (found->second.IsUnused()) shard->erase(found);
 }
 
@@ -60,6 +61,19 @@ bool InodeTable::HasWriters(InodeId inode) const {
   auto shard = ShardOf(inode).Lock();
   auto found = shard->find(inode);
   return found != shard->end() && !found->second.writers.empty();
+}
+
+void InodeTable::NoteWriterTold(InodeId inode) {
+  auto shard = ShardOf(inode).Lock();
+  auto found = shard->find(inode);
+  if (found == shard->end()) return;
+  found->second.last_told = writers_told_.fetch_add(1, std::memory_order_acq_rel) + 1;
+}
+
+bool InodeTable::WriterToldSince(InodeId inode, uint64_t mark) const {
+  auto shard = ShardOf(inode).Lock();
+  auto found = shard->find(inode);
+  return found != shard->end() && found->second.last_told > mark;
 }
 
 void InodeTable::SetNoCapabilities(InodeId inode, Clock::Instant until) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -59,6 +60,13 @@ class InodeTable {
   // REQUIRES: AddWriter was called for the same handle
   void RemoveWriter(InodeId inode, const FileHandle* handle);
   bool HasWriters(InodeId inode) const;
+  // Writers that have told the metadata service a file's length, which is at each close(2) and at
+  // the end of a handle. Attributes asked for before that may have the length of before, and arrive
+  // when the client does not know the file any more: who asks takes a mark first, and asks again if
+  // a writer has told since.
+  void NoteWriterTold(InodeId inode);
+  uint64_t WriterMark() const { return writers_told_.load(std::memory_order_acquire); }
+  bool WriterToldSince(InodeId inode, uint64_t mark) const;
 
   // The kernel asks for security.capability before each write(2). An inode known not to have one
   // need not be asked for until `until`.
@@ -73,6 +81,7 @@ class InodeTable {
     uint64_t sent_version = 0;
     std::optional<ContentVersion> content;
     std::vector<std::weak_ptr<FileHandle>> writers;
+    uint64_t last_told = 0;  // a value of writers_told_
     Clock::Instant no_capabilities_until{};
 
     bool IsUnused() const { return lookups == 0 && writers.empty(); }
@@ -84,6 +93,7 @@ class InodeTable {
   Shard& ShardOf(InodeId inode) { return shards_[inode.value() % kShards]; }
   const Shard& ShardOf(InodeId inode) const { return shards_[inode.value() % kShards]; }
 
+  std::atomic<uint64_t> writers_told_{0};
   std::array<Shard, kShards> shards_;
 };
 

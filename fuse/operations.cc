@@ -162,6 +162,14 @@ Result<FileAttr> Operations::Stamped(FileAttr attr) {
   return stamped.value_or(std::move(attr));
 }
 
+Result<FileAttr> Operations::Current(FileAttr attr, uint64_t mark) {
+  while (inodes_.WriterToldSince(attr.inode, mark)) {
+    mark = inodes_.WriterMark();
+    ASSIGN_OR_RETURN(attr, client_->GetAttr(Credentials(), attr.inode));
+  }
+  return attr;
+}
+
 fuse_entry_param Operations::EntryOf(const FileAttr& attr) const {
   fuse_entry_param entry{};
   entry.ino = attr.inode.value();

@@ -167,6 +167,9 @@ class Operations {
   Result<std::optional<FileAttr>> Stamp(InodeId inode);
   // `attr`, or a newer answer where this mount had written.
   Result<FileAttr> Stamped(FileAttr attr);
+  // `attr`, asked for after `mark` was taken, or a newer answer where a writer here has told the
+  // file's length since.
+  Result<FileAttr> Current(FileAttr attr, uint64_t mark);
 
   // The kernel's question for security.capability is answered here for as long as any attribute is
   // trusted.
@@ -199,7 +202,7 @@ class Operations {
   size_t AddPlain(fuse_req_t request, std::span<char> into, const DirectoryEntry& entry);
   // Appends to `granted` where the kernel gains a lookup.
   size_t AddPlus(fuse_req_t request, std::span<char> into, const DirectoryEntry& entry,
-                 std::vector<InodeId>* granted);
+                 uint64_t page_mark, std::vector<InodeId>* granted);
 
   Client* const client_;
   const MountOptions options_;

@@ -42,6 +42,7 @@ Result<size_t> Operations::LoadPage(const Credentials& who, DirectoryHandle& han
     }
   }
   handle.page_valid = false;
+  handle.page_writer_mark = inodes_.WriterMark();
   ASSIGN_OR_RETURN(handle.page,
                    client_->ReadDirectory(who, handle.inode, cookie, kPageEntries, plus));
   handle.page_cookie = cookie;
@@ -60,11 +61,13 @@ size_t Operations::AddPlain(fuse_req_t request, std::span<char> into, const Dire
 }
 
 size_t Operations::AddPlus(fuse_req_t request, std::span<char> into, const DirectoryEntry& entry,
-                           std::vector<InodeId>* granted) {
+                           uint64_t page_mark, std::vector<InodeId>* granted) {
   // Without an inode number the kernel takes only the name and asks when it needs more: for the
-  // dots, and for a file whose length is known best by its writers here.
-  const bool grant =
-      entry.attr.has_value() && !IsDots(entry.name) && !inodes_.HasWriters(entry.inode);
+  // dots, and for a file whose length is known best by its writers here, or was when the page was
+  // asked for.
+  const bool grant = entry.attr.has_value() && !IsDots(entry.name) &&
+                     !inodes_.HasWriters(entry.inode) &&
+                     !inodes_.WriterToldSince(entry.inode, page_mark);
   fuse_entry_param param{};
   if (grant) {
     param = EntryOf(*entry.attr);
@@ -98,8 +101,8 @@ Status Operations::ReplyDirectory(fuse_req_t request, size_t size, off_t offset,
   for (; next < handle->page.entries.size(); ++next) {
     const std::span<char> rest = std::span(reply).subspan(used);
     const DirectoryEntry& entry = handle->page.entries[next];
-    const size_t need =
-        plus ? AddPlus(request, rest, entry, &granted) : AddPlain(request, rest, entry);
+    const size_t need = plus ? AddPlus(request, rest, entry, handle->page_writer_mark, &granted)
+                             : AddPlain(request, rest, entry);
     if (need > rest.size()) break;
     used += need;
   }

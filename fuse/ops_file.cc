@@ -136,6 +136,7 @@ Status Operations::Write(fuse_req_t request, fuse_ino_t, const char* data, size_
 Status Operations::Flush(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
   ASSIGN_OR_RETURN(const auto handle, FindFile(info));
   Status flushed = handle->file->Flush();
+  if (handle->writable) inodes_.NoteWriterTold(handle->inode);
   NoteChange();
   if (!flushed.ok()) return flushed;
   fuse_reply_err(request, 0);

@@ -16,7 +16,9 @@ constexpr unsigned kBlockSize = 4096;  // the unit in which statfs counts
 
 Status Operations::Lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
   const Credentials who = credentials_.Of(request);
+  const uint64_t mark = inodes_.WriterMark();
   auto attr = client_->Lookup(who, InodeId(parent), name);
+  if (attr.ok()) attr = Current(std::move(*attr), mark);
   if (!attr.ok() && attr.status().code() == Code::kNotFound &&
       options_.negative_timeout.count() > 0) {
     fuse_entry_param missing{};  // inode 0: not there, and known for a while
@@ -37,8 +39,10 @@ Status Operations::GetAttr(fuse_req_t request, fuse_ino_t inode, fuse_file_info*
     return Status::Ok();
   }
   // stat(2) of an inode needs no permission on it: no groups to fetch.
-  ASSIGN_OR_RETURN(const FileAttr attr,
+  const uint64_t mark = inodes_.WriterMark();
+  ASSIGN_OR_RETURN(FileAttr asked,
                    client_->GetAttr({context->uid, context->gid, {}}, InodeId(inode)));
+  ASSIGN_OR_RETURN(const FileAttr attr, Current(std::move(asked), mark));
   ReplyAttr(request, attr);
   return Status::Ok();
 }

@@ -15,11 +15,13 @@
 #include <fstream>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "common/buffer.h"
 #include "common/fd.h"
 #include "fuse/operations.h"
 #include "fuse/session.h"
+#include "tests/support/eventually.h"
 #include "tests/support/fake_client.h"
 
 // A real mount, the kernel included, over the fake client: what the kernel makes of our answers.
@@ -32,7 +34,7 @@ bool MustRun() {
   return ci != nullptr && std::string_view(ci) == "true";
 }
 
-class MountTest : public testing::Test {
+class MountTest : public ::testing::Test {
  protected:
   void SetUp() override {
     if (access("/dev/fuse", R_OK | W_OK) != 0) {
@@ -293,6 +295,24 @@ TEST_F(MountTest, ShowsNoRemovedFileOfAPageReadBefore) {
     struct stat attr {};
     EXPECT_EQ(lstat(Path("dir/" + std::to_string(i)).c_str(), &attr), -1) << i;
   }
+}
+
+// A busy machine: the answer is made while the file is being written, and arrives after its close.
+TEST_F(MountTest, ShowsNoOldLengthOfAListingThatACloseOvertook) {
+  int fd = open(Path("file").c_str(), O_CREAT | O_WRONLY, 0644);
+  ASSERT_EQ(write(fd, "abc", 3), 3);
+  // Not by stat, which would have the length told.
+  const InodeId inode = client_.Lookup({}, kRootInode, "file")->inode;
+  client_.BeforeAnswers([&] {
+    if (fd < 0) return;
+    close(std::exchange(fd, -1));
+    EXPECT_TRUE(
+        sheaf::testing::Eventually([&] { return !operations_->inodes().HasWriters(inode); }));
+  });
+  for (const auto& entry : std::filesystem::directory_iterator(directory_)) (void)entry;
+  EXPECT_EQ(fd, -1);
+  EXPECT_EQ(Stat(Path("file")).st_size, 3);
+  EXPECT_EQ(ReadFile(Path("file")), "abc");
 }
 
 TEST_F(MountTest, KeepsExtendedAttributes) {

@@ -260,9 +260,12 @@ Result<FileAttr> FakeClient::Make(const Credentials& who, InodeId parent, std::s
 }
 
 Result<FileAttr> FakeClient::Lookup(const Credentials&, InodeId parent, std::string_view name) {
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   ASSIGN_OR_RETURN(const InodeId child, Child(parent, name));
-  return inodes_[child]->attr;
+  const FileAttr answer = inodes_[child]->attr;
+  lock.unlock();
+  if (before_answers_) before_answers_();
+  return answer;
 }
 
 Result<FileAttr> FakeClient::GetAttr(const Credentials&, InodeId inode) {
@@ -430,7 +433,7 @@ Result<Client::Created> FakeClient::Create(const Credentials& who, InodeId paren
 
 Result<DirectoryPage> FakeClient::ReadDirectory(const Credentials&, InodeId inode, uint64_t cookie,
                                                 uint32_t max_entries, bool with_attributes) {
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   directory_reads_.fetch_add(1);
   ASSIGN_OR_RETURN(Inode * directory, FindDirectory(inode));
   DirectoryPage page;
@@ -447,6 +450,8 @@ Result<DirectoryPage> FakeClient::ReadDirectory(const Credentials&, InodeId inod
     add(next->second, directory->entries[next->second].inode, next->first);
   }
   page.end = next == directory->names_by_cookie.end();
+  lock.unlock();
+  if (before_answers_) before_answers_();
   return page;
 }
 

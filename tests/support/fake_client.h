@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -34,6 +35,9 @@ class FakeClient : public Client {
   uint64_t directory_reads() const { return directory_reads_.load(); }
   uint64_t syncs() const { return syncs_.load(); }
   uint64_t xattr_reads() const { return xattr_reads_.load(); }
+  // Called by Lookup and ReadDirectory once their answers are made, before they are given: what the
+  // call does overtakes them. To be set while no call is under way.
+  void BeforeAnswers(std::function<void()> call) { before_answers_ = std::move(call); }
   // As another client would: adds bytes at the end and settles at once.
   void AppendElsewhere(InodeId inode, std::string_view bytes);
 
@@ -136,6 +140,7 @@ class FakeClient : public Client {
   uint64_t next_data_id_ = 1;
   uint64_t next_cookie_ = 3;  // 1 and 2 are the dots'
   int64_t last_time_ns_ = 0;
+  std::function<void()> before_answers_;
   std::atomic<uint64_t> directory_reads_{0};
   std::atomic<uint64_t> syncs_{0};
   std::atomic<uint64_t> xattr_reads_{0};
