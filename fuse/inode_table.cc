@@ -11,7 +11,7 @@ void InodeTable::Forget(InodeId inode, uint64_t count) {
   auto found = shard->find(inode);
   if (found == shard->end()) return;
   found->second.lookups -= std::min(found->second.lookups, count);
-  if (found->second.IsUnused()) shard->erase(found);
+  EraseIfUnused(*shard, found);
 }
 
 uint64_t InodeTable::LookupCount(InodeId inode) const {
@@ -54,7 +54,7 @@ void InodeTable::RemoveWriter(InodeId inode, const FileHandle* handle) {
     return open == nullptr || open.get() == handle;
   });
   found->second.last_told = writers_told_.fetch_add(1, std::memory_order_acq_rel) + 1;
-  if (found->second.IsUnused()) shard->erase(found);
+  EraseIfUnused(*shard, found);
 }
 
 bool InodeTable::HasWriters(InodeId inode) const {
@@ -73,7 +73,18 @@ void InodeTable::NoteWriterTold(InodeId inode) {
 bool InodeTable::WriterToldSince(InodeId inode, uint64_t mark) const {
   auto shard = ShardOf(inode).Lock();
   auto found = shard->find(inode);
-  return found != shard->end() && found->second.last_told > mark;
+  // Of what is forgotten nobody knows which it was.
+  if (found == shard->end()) return forgotten_told_.load(std::memory_order_acquire) > mark;
+  return found->second.last_told > mark;
+}
+
+void InodeTable::EraseIfUnused(Entries& shard, Entries::iterator found) {
+  if (!found->second.IsUnused()) return;
+  const uint64_t told = found->second.last_told;
+  uint64_t latest = forgotten_told_.load(std::memory_order_relaxed);
+  while (latest < told && !forgotten_told_.compare_exchange_weak(latest, told)) {
+  }
+  shard.erase(found);
 }
 
 void InodeTable::SetNoCapabilities(InodeId inode, Clock::Instant until) {

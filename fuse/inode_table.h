@@ -88,12 +88,15 @@ class InodeTable {
   };
 
   static constexpr size_t kShards = 64;
-  using Shard = Guarded<std::unordered_map<InodeId, Entry>>;
+  using Entries = std::unordered_map<InodeId, Entry>;
+  using Shard = Guarded<Entries>;
 
+  void EraseIfUnused(Entries& shard, Entries::iterator found);
   Shard& ShardOf(InodeId inode) { return shards_[inode.value() % kShards]; }
   const Shard& ShardOf(InodeId inode) const { return shards_[inode.value() % kShards]; }
 
   std::atomic<uint64_t> writers_told_{0};
+  std::atomic<uint64_t> forgotten_told_{0};  // the latest `last_told` of an entry that is gone
   std::array<Shard, kShards> shards_;
 };
 

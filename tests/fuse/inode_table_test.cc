@@ -90,6 +90,28 @@ TEST(InodeTableTest, HoldsAForgottenInodeWhileItIsWritten) {
   EXPECT_EQ(table.size(), 0u);
 }
 
+TEST(InodeTableTest, KnowsWhoseLengthWasToldSinceAMark) {
+  InodeTable table;
+  const auto handle = std::make_shared<FileHandle>();
+  const InodeId other(kInode.value() + 1);
+  for (const InodeId each : {kInode, other}) table.AddLookup(each);
+  table.AddWriter(kInode, handle);
+  const uint64_t before = table.WriterMark();
+  EXPECT_FALSE(table.WriterToldSince(kInode, before));
+  table.NoteWriterTold(kInode);
+  EXPECT_TRUE(table.WriterToldSince(kInode, before));
+  EXPECT_FALSE(table.WriterToldSince(other, before));
+  const uint64_t between = table.WriterMark();
+  EXPECT_FALSE(table.WriterToldSince(kInode, between));
+  table.RemoveWriter(kInode, handle.get());
+  EXPECT_TRUE(table.WriterToldSince(kInode, between));
+
+  table.Forget(kInode, 1);  // the table has no entry of it any more
+  EXPECT_TRUE(table.WriterToldSince(kInode, between));
+  EXPECT_FALSE(table.WriterToldSince(other, between));
+  EXPECT_FALSE(table.WriterToldSince(kInode, table.WriterMark()));
+}
+
 TEST(InodeTableTest, RemembersMissingCapabilitiesForAWhile) {
   using std::chrono::seconds;
   InodeTable table;
