@@ -83,8 +83,10 @@ Status ProcessCluster::PrepareMeta() {
            .config = dir_ / "meta.toml",
            .log = dir_ / "meta.log"};
   ASSIGN_OR_RETURN(meta_.listen, FreeAddress());
+  ASSIGN_OR_RETURN(const std::string framed, FreeAddress());
   std::ofstream(meta_.config) << "data_dir = \"" << dir_ / "meta" << "\"\n"
                               << "listen = \"" << meta_.listen << "\"\n"
+                              << "framed = \"" << framed << "\"\n"
                               << "metrics = \"127.0.0.1:0\"\n"
                               << "session_renew_ms = " << options_.session_renew.count() << "\n"
                               << "session_lease_ms = " << options_.session_lease.count() << "\n";

@@ -35,9 +35,10 @@ class MetaMainTest : public ::testing::Test {
   }
 
   std::string GoodConfig() {
-    return WriteConfig("data_dir = \"" + (dir_ / "state") +
-                       "\"\nlisten = \"127.0.0.1:0\"\nmetrics = \"\"\n[log]\nfile = \"" +
-                       (dir_ / "log") + "\"\n");
+    return WriteConfig(
+        "data_dir = \"" + (dir_ / "state") +
+        "\"\nlisten = \"127.0.0.1:0\"\nframed = \"127.0.0.1:0\"\nmetrics = \"\"\n[log]\nfile = \"" +
+        (dir_ / "log") + "\"\n");
   }
 
   static Outcome Run(const std::string& arguments) {
@@ -73,6 +74,7 @@ TEST_F(MetaMainTest, ConfigurationErrorsAreOneLineAndExitTwo) {
   ExpectUsageError(dir + "lease_ms = 600\n", "heartbeat_ms");
   ExpectUsageError(dir + "session_lease_ms = 6000\n", "session_renew_ms");
   ExpectUsageError(dir + "listen = \"nowhere\"\n", "nowhere");
+  ExpectUsageError(dir + "framed = \"unix:/run/meta.sock\"\n", "unix:/run/meta.sock");
   ExpectUsageError(dir + "[log]\nlevel = \"loud\"\n", "loud");
   EXPECT_EQ(Run("").exit_code, 2);
   EXPECT_EQ(Run("--config /does/not/exist").exit_code, 2);
