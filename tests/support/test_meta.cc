@@ -30,7 +30,7 @@ void SetReport(uint64_t epoch, uint64_t length, bool wrote, proto::LengthReport*
 
 }  // namespace
 
-TestMeta::TestMeta(KvStore& store, ExecutorOptions options) : store_(store) {
+TestMeta::TestMeta(KvStore& store, ExecutorOptions options) {
   options.root_uid = options.root_gid = 0;
   Result<std::unique_ptr<Executor>> opened = Executor::Open(store, options);
   CHECK(opened.ok(), opened.status().ToString());

@@ -91,7 +91,6 @@ class TestMeta {
   proto::Context NextContext();
 
  private:
-  KvStore& store_;
   std::unique_ptr<Executor> executor_;
   Incarnation session_;
   uint64_t sequence_ = 0;
