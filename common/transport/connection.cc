@@ -1,7 +1,5 @@
 #include "common/transport/connection.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
@@ -15,6 +13,7 @@
 #include <thread>
 #include <utility>
 
+#include "common/transport/dead_peer.h"
 #include "common/transport/frame_parser.h"
 #include "common/transport/hello.h"
 #include "common/transport/link.h"
@@ -23,13 +22,6 @@ namespace sheaf::transport {
 namespace {
 
 using std::chrono::milliseconds;
-
-// A peer whose machine is gone answers nothing, not even a reset. The kernel gives up on one that
-// acknowledges no byte, or no probe while idle, for about this long.
-constexpr int kPeerTimeoutMs = 30'000;
-constexpr int kProbeIdleS = 10;
-constexpr int kProbeEveryS = 5;
-constexpr int kProbes = 4;
 
 class FramedConnection final : public Connection {
  public:
@@ -78,19 +70,6 @@ Result<Reply> FramedConnection::Run(Call call) {
   // Bounded by the call's deadline, which the receiving thread keeps.
   latch->set.wait(0, std::memory_order_acquire);
   return std::move(*latch->result);
-}
-
-void SetOption(int fd, int option, int value) {
-  setsockopt(fd, IPPROTO_TCP, option, &value, sizeof(value));
-}
-
-void DetectDeadPeer(int fd) {
-  const int on = 1;
-  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-  SetOption(fd, TCP_KEEPIDLE, kProbeIdleS);
-  SetOption(fd, TCP_KEEPINTVL, kProbeEveryS);
-  SetOption(fd, TCP_KEEPCNT, kProbes);
-  SetOption(fd, TCP_USER_TIMEOUT, kPeerTimeoutMs);
 }
 
 // Receives what is there, waiting until `deadline` for the first of it.

@@ -1,7 +1,5 @@
 #include "common/transport/server.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/epoll.h>
@@ -19,6 +17,7 @@
 #include <utility>
 
 #include "common/log.h"
+#include "common/transport/dead_peer.h"
 #include "common/transport/frame_parser.h"
 #include "common/transport/send_queue.h"
 
@@ -28,17 +27,14 @@ namespace {
 constexpr size_t kMaxParts = 64;
 constexpr int kMaxEvents = 1;  // the others take the next
 constexpr std::chrono::milliseconds kSweep{1000};
-constexpr std::chrono::milliseconds kLastSend{1000};  // of a connection when the server stops
+constexpr std::chrono::milliseconds kLastSend{1000};  // of all connections when the server stops
 constexpr uint64_t kStopId = 0;                       // in the epoll set: the eventfd that ends it
 constexpr uint64_t kFirstConnectionId = 1 << 16;      // below: listeners
 
-// A peer whose machine is gone: see the client's side.
-void DetectDeadPeer(int fd) {
+void PrepareTcp(int fd) {
   const int on = 1;
-  const int idle_s = 30;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-  setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+  DetectDeadPeer(fd);
 }
 
 }  // namespace
@@ -52,8 +48,8 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   void CheckTimeLimits(Clock::Instant now);
   // Stops reading; what is begun may still be answered.
   void StopReading();
-  // Waits a moment for what is unsent, then closes.
-  void SendLast();
+  // Waits for what is unsent to go, no longer than `until`, then closes.
+  void SendLast(Clock::Instant until);
   void Answer(const FrameHeader& header, std::string_view message);
   void AnswerError(uint64_t request_id, const Status& status);
 
@@ -68,7 +64,7 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   bool ReadMore();   // false: nothing to parse for now, or closed
   bool ParseAll();   // false: closed, held back or stopping
   bool OnMessage();  // false: closed
-  bool Begin(const FrameHeader& header);
+  void Begin(const FrameHeader& header);
   bool IsHeldBack() const;  // REQUIRES: mutex_ held
   void EndOne();            // REQUIRES: mutex_ held
   void Flush();             // REQUIRES: mutex_ held
@@ -259,9 +255,14 @@ bool ServerConnection::ReadMore() {
 
 bool ServerConnection::OnMessage() {
   const FrameHeader& header = parser_.header();
+  {
+    Lock lock(mutex_);
+    frame_began_ = {};  // whatever has come of the next one began after it
+  }
   if (greeted_) {
-    if (header.type == FrameType::kRequest) return Begin(header);
-    if (header.type == FrameType::kCancel) return true;  // what is begun is soon answered
+    if (header.type == FrameType::kRequest) Begin(header);
+    // A cancelled one that is begun is soon answered.
+    if (header.type == FrameType::kRequest || header.type == FrameType::kCancel) return true;
     Close("a frame that only servers send");
     return false;
   }
@@ -282,14 +283,13 @@ bool ServerConnection::OnMessage() {
   return true;
 }
 
-bool ServerConnection::Begin(const FrameHeader& header) {
+void ServerConnection::Begin(const FrameHeader& header) {
   {
     Lock lock(mutex_);
     ++under_way_;
   }
   server_.BeginRequest();
   server_.handler(std::make_shared<Call>(shared_from_this(), header), parser_.message());
-  return true;
 }
 
 bool ServerConnection::IsHeldBack() const {
@@ -379,8 +379,7 @@ void ServerConnection::StopReading() {
   stopping_ = true;
 }
 
-void ServerConnection::SendLast() {
-  const Clock::Instant until = Clock::System().Now() + kLastSend;
+void ServerConnection::SendLast(Clock::Instant until) {
   Lock lock(mutex_);
   Flush();
   while (!closed_ && blocked_ && Clock::System().Now() < until) {
@@ -470,7 +469,7 @@ void Server::Impl::Accept(size_t listener) {
 }
 
 void Server::Impl::Add(UniqueFd fd, bool tcp) {
-  if (tcp) DetectDeadPeer(fd.get());
+  if (tcp) PrepareTcp(fd.get());
   std::shared_ptr<ServerConnection> connection;
   {
     std::lock_guard lock(mutex);
@@ -534,7 +533,8 @@ void Server::Impl::Stop() {
     std::unique_lock lock(mutex);
     idle.wait(lock, [this] { return under_way == 0; });
   }
-  for (const auto& connection : All()) connection->SendLast();
+  const Clock::Instant until = Clock::System().Now() + kLastSend;
+  for (const auto& connection : All()) connection->SendLast(until);
 }
 
 Server::Impl::~Impl() {

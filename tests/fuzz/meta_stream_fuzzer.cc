@@ -3,14 +3,11 @@
 // begins with a good hello. Whatever came, the service answers in whole frames and is done with the
 // connection once the peer is.
 
-#include <sys/socket.h>
-
 #include "meta/service/meta_frames.h"
 #include "tests/fuzz/input.h"
-#include "tests/fuzz/seal.h"
+#include "tests/fuzz/stream_peer.h"
 #include "tests/support/fake_trimmer.h"
 #include "tests/support/memory_kv.h"
-#include "tests/support/raw_frame_client.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/test_meta.h"
 
@@ -39,7 +36,8 @@ class Service {
   Metrics metrics_;
   Truncations truncations_{meta_.executor(), trimmer_, TruncationOptions()};
   WorkerPool readers_{1, 16};
-  MetaCalls calls_{{meta_.executor(), readers_, truncations_, [] { return SpaceTotals(); }, metrics_}};
+  MetaCalls calls_{
+      {meta_.executor(), readers_, truncations_, [] { return SpaceTotals(); }, metrics_}};
   std::unique_ptr<MetaFrames> frames_;  // first to go
 };
 
@@ -50,13 +48,7 @@ void Fuzz(uint8_t choice, std::string stream) {
     service.reset();
     service = std::make_unique<Service>();
   }
-  if ((choice & 1) != 0) fuzz::Seal(stream, {.max_payload = 0});
-  testing::RawFrameClient client(service->address());
-  if ((choice & 2) != 0) client.Greet();
-  (void)client.Send(stream);  // the service may close at the first wrong byte
-  ::shutdown(client.fd(), SHUT_WR);
-  while (client.Receive()) {  // checks each frame; fails when nothing comes for long
-  }
+  fuzz::SendStream(service->address(), choice, std::move(stream), {.max_payload = 0});
 }
 
 }  // namespace

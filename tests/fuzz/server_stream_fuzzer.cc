@@ -2,15 +2,12 @@
 // socket. The first byte chooses: bit 0 seals the headers, bit 1 begins with a good hello. Whatever
 // came, the server answers in whole frames and is done with the connection once the peer is.
 
-#include <sys/socket.h>
-
 #include "common/transport/frame_parser.h"
 #include "storage/service/data_frames.h"
 #include "storage/service/reactor_set.h"
 #include "tests/fuzz/input.h"
-#include "tests/fuzz/seal.h"
+#include "tests/fuzz/stream_peer.h"
 #include "tests/fuzz/watched_engine.h"
-#include "tests/support/raw_frame_client.h"
 #include "tests/support/temp_dir.h"
 
 namespace sheaf::storage {
@@ -49,13 +46,7 @@ class Server {
 
 void Fuzz(uint8_t choice, std::string stream) {
   static Server server;
-  if ((choice & 1) != 0) fuzz::Seal(stream, {});
-  testing::RawFrameClient client(server.address());
-  if ((choice & 2) != 0) client.Greet();
-  (void)client.Send(stream);  // the server may close at the first wrong byte
-  ::shutdown(client.fd(), SHUT_WR);
-  while (client.Receive()) {  // checks each frame; fails when nothing comes for long
-  }
+  fuzz::SendStream(server.address(), choice, std::move(stream), {});
 }
 
 }  // namespace

@@ -263,6 +263,25 @@ TEST_F(ServerTest, WhoSaysNothingOrHalfAFrameIsHungUpOn) {
   EXPECT_TRUE(EventuallyAlone());
 }
 
+// Its frames come, each with the beginning of the next: it is never between two of them.
+TEST_F(ServerTest, WhoIsAlwaysWithinAFrameButGoesOnIsServed) {
+  constexpr auto kStall = std::chrono::seconds(1);
+  StartEcho({.stall_wait = kStall});
+  RawFrameClient client(address());
+  client.Greet();
+  const std::string message(100, 'm');
+  const auto end = Clock::System().Now() + 3 * kStall;
+  uint64_t id = 1;
+  ASSERT_TRUE(client.Send(Request(id, message).substr(0, 80)));
+  for (; Clock::System().Now() < end; ++id) {
+    ASSERT_TRUE(
+        client.Send(Request(id, message).substr(80) + Request(id + 1, message).substr(0, 80)));
+    const auto answer = client.Receive();
+    ASSERT_TRUE(answer.has_value()) << "hung up on after " << id << " requests";
+    ASSERT_EQ(answer->header.request_id, id);
+  }
+}
+
 TEST_F(ServerTest, OneConnectionTooManyIsClosed) {
   StartEcho({.max_connections = 1});
   RawFrameClient first(address());
