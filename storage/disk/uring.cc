@@ -75,6 +75,9 @@ void Uring::Close() {
   if (!exists_) return;
   CheckOwner();
   Drain();
+  // The kernel takes a ring apart some time after its end, and would hold the files until then: a
+  // disk could not be unmounted right after its server has stopped.
+  if (file_slots_ > 0) io_uring_unregister_files(ring_.get());
   io_uring_queue_exit(ring_.get());
   exists_ = false;
 }

@@ -52,7 +52,9 @@ class Disk:
                    "unmounting " + self.point)
 
     def set_read_only(self, read_only):
-        run(["mount", "-o", "remount," + ("ro" if read_only else "rw"), self.point])
+        # The same holds for what a stopped one had open, while its last threads go.
+        command = ["mount", "-o", "remount," + ("ro" if read_only else "rw"), self.point]
+        wait_until(lambda: subprocess.run(command).returncode == 0, 60, " ".join(command))
 
     def fail(self):
         """At once, under whoever uses it."""

@@ -165,6 +165,20 @@ TEST_P(UringTest, ASlotOutsideTheTableIsRefused) {
 }
 
 using UringDeathTest = UringTest;
+TEST_P(UringTest, AClosedRingHoldsNoFile) {
+  auto ring = Create();
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+  const UniqueFd reader(ends[0]);
+  UniqueFd writer(ends[1]);
+  ASSERT_TRUE(ring->RegisterFile(5, writer.get()).ok());
+  writer.Reset();
+  char byte = 0;
+  ASSERT_EQ(::read(reader.get(), &byte, 1), -1) << "the ring's own reference keeps the pipe open";
+  ring->Close();
+  EXPECT_EQ(::read(reader.get(), &byte, 1), 0);
+}
+
 INSTANTIATE_TEST_SUITE_P(Modes, UringDeathTest, ::testing::Values(false));
 
 TEST_P(UringDeathTest, UseOffItsThreadAborts) {
