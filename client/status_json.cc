@@ -46,7 +46,7 @@ std::unordered_map<uint32_t, bool> TargetsUp(const proto::ClusterMap& map) {
 struct ChainHealth {
   bool full = true;     // every replica serves
   bool serves = false;  // at least one does
-  uint32_t waiting_for = 0;  // a target whose return would let it serve
+  uint32_t waiting_for = 0;  // the first target whose return would let it serve
 };
 
 ChainHealth Judge(const proto::Chain& chain, std::unordered_map<uint32_t, bool>& target_up) {
@@ -57,9 +57,7 @@ ChainHealth Judge(const proto::Chain& chain, std::unordered_map<uint32_t, bool>&
     health.serves |= serves;
     const bool holds_all =
         member.state() == proto::LAST_SERVING || member.state() == proto::SERVING;
-    if (!serves && (health.waiting_for == 0 || holds_all)) {
-      health.waiting_for = member.target_id();
-    }
+    if (health.waiting_for == 0 && holds_all) health.waiting_for = member.target_id();
   }
   return health;
 }
@@ -118,8 +116,9 @@ std::string FormatStatus(const proto::ClusterStatus& status, const std::string& 
       {"nodes", Nodes(map, local_boot_id)},
       {"targets", Targets(map)},
       {"chains", std::move(chains)},
-      // Replicas are not resynchronised yet: nothing is ever left to do.
-      {"resync", {{"chunks_left", 0}, {"bytes_per_s", 0}}},
+      {"resync",
+       {{"chunks_left", status.resync().chunks_left()},
+        {"bytes_per_s", status.resync().bytes_per_s()}}},
       {"files", status.files()},
       {"used_bytes", status.used_bytes()},
       {"raw_used_bytes", status.raw_used_bytes()},

@@ -1,5 +1,7 @@
 #include "common/rpc.h"
 
+#include <grpc/grpc.h>
+
 #include <charconv>
 
 #include "common/listen_probe.h"
@@ -53,6 +55,9 @@ Status FromGrpc(const grpc::Status& status) {
 }
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+  // Kept up for good: a library that goes down with its last channel, on a thread of its own, may
+  // crash who makes the next one meanwhile (seen with 1.51).
+  [[maybe_unused]] static const bool kept_up = (grpc_init(), true);
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);

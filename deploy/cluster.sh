@@ -15,7 +15,7 @@
 #   meta ADDRESS [port=7700] [ssh=USER@HOST]
 #   storage ADDRESS disks=DIR,DIR... [domain=NAME] [port=7710] [ssh=USER@HOST]
 #           [reactors=N] [buffer_mib=N] [slab_mib=N] [capacity_mib=N]
-#   replicas N            copies of each chunk (1)
+#   replicas N            copies of each chunk (3, or as many as there are storage servers)
 #   chains-per-target N   (8)
 #   dir DIR               on every host: configuration, logs, pid files, metadata (/var/lib/sheaf)
 #   bin DIR               on every host: the programs (bin/ of `dir`, where --copy puts them, if it
@@ -42,7 +42,7 @@ usage() {
 
 # ---- the inventory ----
 
-replicas=1
+replicas=
 chains_per_target=8
 dir=/var/lib/sheaf
 bin=
@@ -149,7 +149,7 @@ read_inventory() {
       fi
       ((${#words[@]} == 2)) || bad "${words[0]} takes one value"
       case ${words[0]} in
-        replicas) check_number replicas "${words[1]}" 1 16 && replicas=${words[1]} ;;
+        replicas) check_number replicas "${words[1]}" 1 8 && replicas=${words[1]} ;;
         chains-per-target) check_number chains-per-target "${words[1]}" 1 1024 && chains_per_target=${words[1]} ;;
         dir) check_directory dir "${words[1]}" && dir=${words[1]} ;;
         bin) check_directory bin "${words[1]}" && bin=${words[1]} ;;
@@ -376,7 +376,7 @@ cluster_up() {
   act_all up 0 || exit 1
   act_all up "${storage[@]:1}" || fail "what started goes on; mend the above and run this again"
   # Chains are laid over all the targets there are, so all storage servers must have come.
-  sheaf chain create --replicas "$replicas" --chains-per-target "$chains_per_target" \
+  sheaf chain create ${replicas:+--replicas "$replicas"} --chains-per-target "$chains_per_target" \
     --nodes $((${#addresses[@]} - 1)) --wait "$wait_s" >"$work/chains" ||
     fail "the daemons run, but the cluster has no chains as asked for; mend the above and run this again"
   if grep -q '^created' "$work/chains"; then

@@ -1,7 +1,8 @@
 #!/bin/bash
 # From a checkout to a mounted file system with real data in it, in one command: installs the
-# packages, builds Sheaf, starts a cluster of three storage servers on this machine, copies a tree in,
-# reads it back and compares every byte.
+# packages, builds Sheaf, starts a cluster of three storage servers with three replicas on this
+# machine, copies a tree in, reads it back and compares every byte; then kills a storage server while
+# it copies again, and shows that nothing is lost and that the cluster heals.
 #
 #   deploy/quickstart.sh [DIR]        DIR: the tree to copy in (default: /usr/include)
 #
@@ -12,7 +13,7 @@ set -euo pipefail
 
 case "${1:-}" in
   -h | --help)
-    sed -n '2,11s/^# \{0,1\}//p' "$0"
+    sed -n '2,12s/^# \{0,1\}//p' "$0"
     exit 0
     ;;
 esac
@@ -53,7 +54,7 @@ say "Cluster"
 if [[ -e $state/cluster.toml ]]; then
   "$sheaf" up --dir "$state"
 else
-  "$sheaf" up --dir "$state" --storage 3
+  "$sheaf" up --dir "$state" --storage 3 --replicas 3
 fi
 mount=$(sed -n 's/^mount = "\(.*\)"$/\1/p' "$state/cluster.toml")
 export SHEAF_META
@@ -89,9 +90,44 @@ say "Large reads through the library"
 "$sheaf" bench read sheaf:/quickstart.bench --size 512M
 rm -f "$mount/quickstart.bench"
 
+# health: what `sheaf status` says of the cluster.
+health() { "$sheaf" status | sed -n 's/^health *//p'; }
+killed=
+# A cluster from before may have one replica.
+if "$sheaf" status | grep -q 'serving, .*serving' && [[ $(health) == ok ]]; then
+  say "Kill a storage server while a second copy is made"
+  victim=$("$sheaf" node list --json | sed -n 's/.*"pid": *\([0-9]\{1,\}\).*/\1/p' | head -n 1)
+  again=$mount/quickstart.again
+  rm -rf "$again"
+  mkdir "$again"
+  start_again=$(seconds)
+  cp -a --one-file-system "$source_dir/." "$again/" &
+  copy=$!
+  sleep 1
+  kill -9 "$victim"
+  echo "killed process $victim; the copy goes on"
+  wait "$copy" || fail "the copy failed when a storage server was killed"
+  sync -f "$again"
+  copied_again=$(seconds)
+  diff -r --no-dereference "$source_dir" "$again" || fail "the copy in $again differs"
+  echo "health with a server less: $(health)"
+  "$sheaf" up --dir "$state" >/dev/null
+  for ((waited = 0; waited < 120; ++waited)); do
+    [[ $(health) == ok ]] && break
+    sleep 1
+  done
+  [[ $(health) == ok ]] || fail "the cluster did not heal within two minutes: see $sheaf status"
+  echo "health with the server back: ok, after $waited s"
+  rm -rf "$again"
+  killed=yes
+fi
+
 say "All $files files of $source_dir are the same in Sheaf"
 printf '  copied in    %s (%s files, %s MiB)\n' "$(rate "$start" "$copied")" "$files" "$((kib / 1024))"
 printf '  compared     %s\n' "$(rate "$compare" "$compared")"
+if [[ -n $killed ]]; then
+  printf '  copied with a server killed  %s, nothing lost\n' "$(rate "$start_again" "$copied_again")"
+fi
 "$sheaf" status | sed -n '1,4s/^/  /p'
 cat <<EOF
 

@@ -60,6 +60,9 @@ Result<std::unique_ptr<StorageDaemon>> StorageDaemon::Start(const StorageConfig&
 
 StorageDaemon::~StorageDaemon() {
   link_.reset();
+  if (replicas_) replicas_->Stop();
+  if (peers_) peers_->Stop();
+  mover_.reset();
   grpc_server_.reset();
   if (reactors_) {
     const Status stopped = reactors_->StopServing(kStopWait);
@@ -128,7 +131,20 @@ Status StorageDaemon::OpenEngines(const StorageConfig& config) {
     engines_.push_back(std::move(*engine));
     locals.push_back({dir.uuid(), engines_.back().get()});
   }
-  replicas_ = std::make_unique<ReplicaSet>(std::move(locals), Clock::System());
+  PeerLinks::Options links;
+  links.on_tick = [this] { replicas_->Tick(); };
+  peers_ = std::make_unique<PeerLinks>(std::move(links));
+  ResyncMover::Options moving;
+  moving.bytes_per_s = config.resync_mib_per_s << 20;
+  mover_ = std::make_unique<ResyncMover>(*peers_, moving);
+  ReplicaSet::Neighbours neighbours;
+  neighbours.peers = peers_.get();
+  neighbours.mover = mover_.get();
+  neighbours.home = [this]() -> IoContext& { return reactors_->Next().io(); };
+  replicas_ =
+      std::make_unique<ReplicaSet>(std::move(locals), Clock::System(), std::move(neighbours));
+  RETURN_IF_ERROR(replicas_->LoadStreams());
+  peers_->StartTicking();
   return Status::Ok();
 }
 
@@ -183,7 +199,7 @@ void StorageDaemon::AddMetrics() {
   }
   metrics_->AddCallback("sheaf_storage_serving", "1 while the lease is valid", {},
                         [this] { return replicas_->Serving().ok() ? 1.0 : 0.0; });
-  const auto counts = [this] { return replicas_->retries().GetCounts(); };
+  const auto counts = [this] { return replicas_->GetCounts().streams; };
   metrics_->AddCallback("sheaf_storage_mutation_streams", "Client streams remembered", {},
                         [counts] { return static_cast<double>(counts().streams); });
   metrics_->AddCallback("sheaf_storage_mutations_repeated_total",
@@ -192,6 +208,19 @@ void StorageDaemon::AddMetrics() {
   metrics_->AddCallback("sheaf_storage_mutations_late_total",
                         "Late duplicates refused, since the start", {},
                         [counts] { return static_cast<double>(counts().late); });
+  metrics_->AddCallback("sheaf_storage_changes_uncommitted",
+                        "Changes received that their chain has not committed", {}, [this] {
+                          return static_cast<double>(replicas_->GetCounts().uncommitted);
+                        });
+  metrics_->AddCallback("sheaf_storage_replicas_differed_total",
+                        "Changes after which the replica behind held something else", {}, [this] {
+                          return static_cast<double>(replicas_->GetCounts().diverged);
+                        });
+  metrics_->AddCallback("sheaf_storage_resyncs_sent", "Chains of which this server sends a resync",
+                        {},
+                        [this] { return static_cast<double>(replicas_->GetCounts().resyncs); });
+  metrics_->AddCallback("sheaf_storage_resync_bytes_total", "Bytes that resyncs have sent", {},
+                        [this] { return static_cast<double>(mover_->total_bytes()); });
   metrics_->AddCallback(
       "sheaf_storage_lease_remaining_seconds", "Until the lease ends; below zero once it has", {},
       [this] { return std::chrono::duration<double>(replicas_->LeaseLeft()).count(); });
@@ -247,6 +276,7 @@ void StorageDaemon::LinkToManager(const StorageConfig& config) {
   options.failure_domain = config.failure_domain;
   options.addresses = addresses_;
   options.metrics = metrics_.get();
+  options.map_comes = [this](const proto::ClusterMap& map) { peers_->Update(map); };
   options.remember_cluster = [directories = config.targets](const std::string& cluster_uuid) {
     return RememberCluster(directories, cluster_uuid);
   };

@@ -13,6 +13,7 @@
 #include "storage/service/data_handler.h"
 #include "storage/service/manager_link.h"
 #include "storage/service/node_identity.h"
+#include "storage/service/peer_links.h"
 #include "storage/service/reactor_set.h"
 #include "storage/service/scrub_grpc.h"
 #include "storage/service/storage_config.h"
@@ -21,8 +22,9 @@ namespace sheaf::storage {
 
 // A whole storage server: the wiring of its parts.
 //
-// Teardown (the destructor says it step by step): no new lease, both planes stop, metrics and
-// scrubs stop, the engines finish what is under way, and last go the reactors that carried it.
+// Teardown (the destructor says it step by step): no new lease, the replicas answer who waits and
+// the links to neighbours and resyncs end, both planes stop, metrics and scrubs stop, the engines
+// finish what is under way, and last go the reactors that carried it.
 class StorageDaemon {
  public:
   // Everything listens when it returns; serving begins once the manager has answered.
@@ -52,6 +54,8 @@ class StorageDaemon {
   std::shared_ptr<FileTable> files_ = std::make_shared<FileTable>();
   std::unique_ptr<ReactorSet> reactors_;
   std::vector<std::unique_ptr<Engine>> engines_;
+  std::unique_ptr<PeerLinks> peers_;
+  std::unique_ptr<ResyncMover> mover_;
   std::unique_ptr<ReplicaSet> replicas_;
   std::vector<std::unique_ptr<Scrubber>> scrubbers_;  // one a target
   std::unique_ptr<ScrubGrpc> scrub_service_;

@@ -35,6 +35,7 @@ constexpr const char* kConfigHelp = R"(Configuration (TOML; unknown keys are err
   reactors        threads that drive sockets and disks, 1 to 64 (1)
   buffer_mib      data buffers of all reactors together, MiB, 16 to 65536 (128)
   slab_mib        size of one slab file, MiB, 64 to 65536 (256)
+  resync_mib_per_s sent in all to replicas that catch up, MiB/s; 0: no limit (256)
   scrub_mib_per_s each target's chunks are read and verified so fast, MiB/s; 0: not at all (32)
   capacity_mib    of each target, MiB; 0: all that its disk has (0)
 )";

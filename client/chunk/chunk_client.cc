@@ -1,80 +1,58 @@
 #include "client/chunk/chunk_client.h"
 
 #include <algorithm>
-#include <cstring>
 #include <random>
+#include <utility>
 
-#include "common/crc32c.h"
+#include "client/chunk/operation.h"
 #include "common/log.h"
-#include "proto/data.pb.h"
 
 namespace sheaf::client {
 
-using transport::Call;
-using transport::Method;
-using transport::Reply;
-
-// One chunk operation, owned by whoever drives it next: the connection, the delay queue, or the
-// thread inside Attempt. It moves in steps no larger than a server takes in one frame.
-struct ChunkClient::Operation {
-  Access access = Access::kRead;
-  Place place;
-  std::span<uint8_t> into;
-  std::span<const uint8_t> from;
-  Done done;
-  Clock::Instant began{};
-  Clock::Instant deadline{};
-  size_t progress = 0;  // bytes of earlier steps
-  size_t step = 0;      // bytes asked for in the step under way
-  int attempts = 0;     // that failed
-  int corrupt = 0;
-  uint32_t crc = 0;          // of the step, for writes
-  size_t crc_of = SIZE_MAX;  // progress for which crc was computed
-  Incarnation under;  // the only session it may be sent under; null: any
-  Incarnation incarnation;
-  StreamPool::Lease lease;
-  Status last_error;
-
-  size_t size() const { return access == Access::kRead ? into.size() : from.size(); }
-  uint32_t step_offset() const { return place.offset + static_cast<uint32_t>(progress); }
-  std::string Name() const {
-    return (access == Access::kRead ? "read chunk " : "write chunk ") + ToString(place.chunk) +
-           " (offset " + std::to_string(place.offset) + ", length " + std::to_string(size()) + ")";
-  }
-};
-
 namespace {
-
-// Part of the whole wait that one attempt may take, so that a server that hangs silently is tried
-// again over a new connection.
-constexpr int kAttemptsInDeadline = 3;
 
 double Jitter() {
   thread_local std::minstd_rand random(std::random_device{}());
   return std::uniform_real_distribution<>(0.5, 1.0)(random);
 }
 
-template <typename Request>
-void FillContext(const Route& route, ChunkId chunk, Request& request) {
-  request.mutable_ctx()->set_chain_id(route.chain.value());
-  request.mutable_ctx()->set_chain_version(route.version.value());
-  request.mutable_chunk()->set_data_id(chunk.data_id.value());
-  request.mutable_chunk()->set_index(chunk.index);
+// What another replica may be able to answer.
+bool AnotherMay(const Status& status) {
+  switch (status.code()) {
+    case Code::kBusy:
+    case Code::kCorrupt:
+    case Code::kDeadline:  // of one call
+    case Code::kIo:
+    case Code::kNotServing:
+    case Code::kUnavailable:
+    case Code::kWrongChain:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// What the cluster map may have to do with.
+bool IsOfTheMap(const Status& status) {
+  return status.code() == Code::kDeadline || status.code() == Code::kUnavailable ||
+         status.retry() == Retry::kRefresh;
 }
 
 }  // namespace
 
 ChunkClient::ChunkClient(const Options& options, Routes& routes, WriterIdentity& identity)
     : options_(options), routes_(routes), identity_(identity), delayed_(kRetryThreads) {
-  if (options.metrics == nullptr) return;
-  metrics_ = std::make_unique<ChunkMetrics>(*options.metrics);
-  AddCallbacks(*options.metrics);
+  if (options.metrics != nullptr) {
+    metrics_ = std::make_unique<ChunkMetrics>(*options.metrics);
+    AddCallbacks(*options.metrics);
+  }
+  if (options.tick.count() > 0) watcher_ = std::thread([this] { Watch(); });
 }
 
 void ChunkClient::AddCallbacks(Metrics& metrics) {
   metrics.AddCallback("sheaf_client_chunk_operations_under_way",
                       "Chunk operations begun, not ended", {},
-                      [this] { return static_cast<double>(admission_.Lock()->operations); });
+                      [this] { return static_cast<double>(admission_.Lock()->under_way.size()); });
   metrics.AddCallback("sheaf_client_chunk_bytes_under_way", "Bytes of those operations", {},
                       [this] { return static_cast<double>(admission_.Lock()->bytes); });
   metrics.AddCallback("sheaf_client_chunk_queue_length",
@@ -86,13 +64,18 @@ void ChunkClient::AddCallbacks(Metrics& metrics) {
 }
 
 ChunkClient::~ChunkClient() {
-  auto admission = admission_.Lock();
-  // Each operation ends by its deadline.
-  admission.Wait(idle_, [&] { return admission->operations == 0; });
+  {
+    auto admission = admission_.Lock();
+    // Each operation ends by its deadline.
+    admission.Wait(idle_, [&] { return admission->under_way.empty(); });
+    admission->stopping = true;
+  }
+  begun_.notify_all();
+  if (watcher_.joinable()) watcher_.join();
 }
 
 void ChunkClient::Read(const Place& place, std::span<uint8_t> into, Done done) {
-  auto* operation = new Operation;
+  auto operation = std::make_shared<Operation>();
   operation->access = Access::kRead;
   operation->place = place;
   operation->into = into;
@@ -102,7 +85,7 @@ void ChunkClient::Read(const Place& place, std::span<uint8_t> into, Done done) {
 
 void ChunkClient::Write(const Place& place, std::span<const uint8_t> from,
                         const WriteOptions& options, Done done) {
-  auto* operation = new Operation;
+  auto operation = std::make_shared<Operation>();
   operation->access = Access::kWrite;
   operation->place = place;
   operation->from = from;
@@ -112,14 +95,16 @@ void ChunkClient::Write(const Place& place, std::span<const uint8_t> from,
   Submit(operation, options.may_block ? Blocking::kYes : Blocking::kNo);
 }
 
-void ChunkClient::Submit(Operation* operation, Blocking blocking) {
+void ChunkClient::Submit(const OperationRef& operation, Blocking blocking) {
   DCHECK(operation->place.offset + operation->size() <= operation->place.layout.chunk_size());
   operation->began = Clock::System().Now();
   operation->deadline = operation->began + options_.timeout;
   bool refused = false;
+  bool wake = false;
   {
     auto admission = admission_.Lock();
-    if (!admission->waiting.empty() || !Admit(*admission, *operation)) {
+    wake = std::exchange(admission->watcher_rests, false);
+    if (!admission->waiting.empty() || !Admit(*admission, operation)) {
       refused = admission->waiting.size() >= kMaxWaiting;
       if (!refused) {
         admission->waiting.push_back(operation);
@@ -128,155 +113,78 @@ void ChunkClient::Submit(Operation* operation, Blocking blocking) {
     }
   }
   if (refused) {
-    std::unique_ptr<Operation> owned(operation);
-    if (owned->access == Access::kWrite) streams_.Release(owned->lease);
-    owned->done(Status(Code::kBusy, owned->Name() + ": too many operations wait"));
+    if (operation->access == Access::kWrite) streams_.Release(operation->lease);
+    operation->done(Status(Code::kBusy, operation->Name() + ": too many operations wait"));
     return;
   }
+  if (wake) begun_.notify_one();
   Attempt(operation, blocking);
 }
 
-bool ChunkClient::Admit(Admission& admission, const Operation& operation) {
-  const bool fits = admission.operations < kMaxOperations &&
-                    (admission.bytes + operation.size() <= kMaxBytesInFlight ||
-                     admission.operations == 0);  // one too large alone still goes
+bool ChunkClient::Admit(Admission& admission, const OperationRef& operation) {
+  const bool fits = admission.under_way.size() < kMaxOperations &&
+                    (admission.bytes + operation->size() <= kMaxBytesInFlight ||
+                     admission.under_way.empty());  // one too large alone still goes
   if (fits) {
-    ++admission.operations;
-    admission.bytes += operation.size();
+    operation->list_index = admission.under_way.size();
+    admission.under_way.push_back(operation);
+    admission.bytes += operation->size();
   }
   return fits;
 }
 
-void ChunkClient::Attempt(Operation* operation, Blocking blocking) {
-  if (Clock::System().Now() >= operation->deadline) {
-    Finish(operation, GaveUp(*operation));
-    return;
-  }
-  const Place& place = operation->place;
-  auto route = routes_.Find(place.layout, place.chunk.index, operation->access, blocking);
-  if (!route.ok()) {
-    OnError(operation, route.status());
-    return;
-  }
-  if (route->connection == nullptr) {
-    delayed_.Post(Clock::System().Now(), [this, operation] { Attempt(operation, Blocking::kYes); });
-    return;
-  }
-  operation->step = std::min<size_t>(operation->size() - operation->progress,
-                                     route->connection->max_payload());
-  if (operation->access == Access::kRead) {
-    SendRead(operation, *route);
-  } else {
-    SendWrite(operation, *route);
+void ChunkClient::Leave(Admission& admission, const Operation& operation) {
+  admission.bytes -= operation.size();
+  OperationRef last = std::move(admission.under_way.back());
+  admission.under_way.pop_back();
+  if (last.get() == &operation) return;
+  last->list_index = operation.list_index;
+  admission.under_way[operation.list_index] = std::move(last);
+}
+
+void ChunkClient::Watch() {
+  for (;;) {
+    {
+      auto admission = admission_.Lock();
+      admission->watcher_rests = admission->under_way.empty();
+      // Told of the first operation after a rest, not of each.
+      admission.Wait(begun_, [&] { return admission->stopping || !admission->watcher_rests; });
+      const auto next = std::chrono::steady_clock::now() + options_.tick;
+      if (admission.WaitUntil(begun_, next, [&] { return admission->stopping; })) return;
+    }
+    Tick(Clock::System().Now());
   }
 }
 
-void ChunkClient::SendRead(Operation* operation, const Route& route) {
-  proto::ReadChunkRequest request;
-  FillContext(route, operation->place.chunk, request);
-  request.set_offset(operation->step_offset());
-  request.set_length(static_cast<uint32_t>(operation->step));
-  Call call{.method = Method::kRead, .into = operation->into.subspan(operation->progress,
-                                                                      operation->step)};
-  request.SerializeToString(&call.message);
-  call.deadline = std::min(operation->deadline,
-                           Clock::System().Now() + options_.timeout / kAttemptsInDeadline);
-  route.connection->Start(std::move(call), [this, operation](Result<Reply> reply) {
-    OnReply(operation, std::move(reply));
-  });
+void ChunkClient::Tick(Clock::Instant now) {
+  const std::vector<OperationRef> operations = admission_.Lock()->under_way;
+  const MapVersion map = routes_.version();
+  bool wants_map = false;
+  for (const OperationRef& operation : operations) wants_map |= Look(operation, now, map);
+  if (!wants_map || now - last_poll_ < kMapPoll) return;
+  last_poll_ = now;
+  routes_.Refresh();
 }
 
-void ChunkClient::SendWrite(Operation* operation, const Route& route) {
-  const auto bytes = operation->from.subspan(operation->progress, operation->step);
-  if (operation->crc_of != operation->progress) {
-    operation->crc = Crc32c(bytes);
-    operation->crc_of = operation->progress;
+// `others`: a read may go to another replica.
+void ChunkClient::OnErrors(const OperationRef& operation, std::vector<Status> errors, bool others) {
+  const bool read = operation->access == Access::kRead;
+  for (const Status& error : errors) {
+    ++operation->failures;
+    const bool may_pass = MayRetry(*operation, error);
+    operation->hopeful |= may_pass;
+    if (!may_pass && !(read && AnotherMay(error))) {
+      return Finish(operation, error.With(operation->Name()));
+    }
   }
-  operation->incarnation = identity_.incarnation();
-  if (operation->under != Incarnation() && operation->under != operation->incarnation) {
-    operation->incarnation = operation->under;
-    OnError(operation, Status(Code::kFenced, "session " + ToString(operation->under) + " is over"));
-    return;
+  operation->last_error = std::move(errors.back());
+  if (!others && !operation->hopeful) {
+    return Finish(operation, operation->last_error.With(operation->Name()));
   }
-  proto::WriteChunkRequest request;
-  FillContext(route, operation->place.chunk, request);
-  request.mutable_ctx()->set_incarnation(operation->incarnation.value());
-  request.mutable_ctx()->set_stream(operation->lease.stream);
-  request.mutable_ctx()->set_sequence(operation->lease.sequence);
-  request.set_offset(operation->step_offset());
-  request.set_chunk_size(static_cast<uint32_t>(operation->place.layout.chunk_size()));
-  request.set_crc32c(operation->crc);
-  Call call{.method = Method::kWrite, .payload = bytes};
-  request.SerializeToString(&call.message);
-  call.deadline = std::min(operation->deadline,
-                           Clock::System().Now() + options_.timeout / kAttemptsInDeadline);
-  route.connection->Start(std::move(call), [this, operation](Result<Reply> reply) {
-    OnReply(operation, std::move(reply));
-  });
-}
-
-void ChunkClient::OnReply(Operation* operation, Result<Reply> reply) {
-  if (!reply.ok()) {
-    OnError(operation, reply.status());
-    return;
-  }
-  auto moved = operation->access == Access::kRead ? CheckRead(*operation, *reply)
-                                                  : Result<size_t>(operation->step);
-  if (!moved.ok()) {
-    OnError(operation, moved.status());
-    return;
-  }
-  OnStep(operation, *moved);
-}
-
-Result<size_t> ChunkClient::CheckRead(Operation& operation, const Reply& reply) {
-  proto::ReadChunkResponse response;
-  if (!response.ParseFromString(reply.message)) {
-    return Status(Code::kProtocol, operation.Name() + ": the answer cannot be parsed");
-  }
-  if (reply.payload_size > operation.step) {
-    return Status(Code::kProtocol, operation.Name() + ": the answer is longer than asked (" +
-                                       std::to_string(reply.payload_size) + ")");
-  }
-  const auto bytes = operation.into.subspan(operation.progress, reply.payload_size);
-  const uint32_t crc = Crc32c(bytes);
-  if (crc != response.crc32c()) {
-    return Status(Code::kCorrupt, operation.Name() + ": checksum mismatch (want " +
-                                      std::to_string(response.crc32c()) + ", got " +
-                                      std::to_string(crc) + ")");
-  }
-  return reply.payload_size;
-}
-
-void ChunkClient::OnStep(Operation* operation, size_t moved) {
-  const bool chunk_end = moved < operation->step;  // of a read
-  operation->progress += moved;
-  if (chunk_end) {
-    const auto rest = operation->into.subspan(operation->progress);
-    std::memset(rest.data(), 0, rest.size());
-  }
-  if (chunk_end || operation->progress == operation->size()) {
-    const size_t total = operation->progress;
-    Finish(operation, total);
-    return;
-  }
-  if (operation->access == Access::kWrite) streams_.Advance(operation->lease);
+  if (metrics_ != nullptr) metrics_->CountRetry(!read);
+  if (!others) return RetryLater(operation);
+  if (metrics_ != nullptr) metrics_->CountFailover();
   Attempt(operation, Blocking::kNo);
-}
-
-void ChunkClient::OnError(Operation* operation, Status status) {
-  if (!MayRetry(*operation, status)) {
-    Finish(operation, status.With(operation->Name()));
-    return;
-  }
-  operation->last_error = std::move(status);
-  if (metrics_ != nullptr) metrics_->CountRetry(operation->access == Access::kWrite);
-  const Clock::Instant when = NextTry(*operation);
-  if (when >= operation->deadline) {
-    Finish(operation, GaveUp(*operation));
-    return;
-  }
-  delayed_.Post(when, [this, operation] { Attempt(operation, Blocking::kYes); });
 }
 
 bool ChunkClient::MayRetry(Operation& operation, const Status& status) {
@@ -301,10 +209,36 @@ bool ChunkClient::MayRetry(Operation& operation, const Status& status) {
   return status.retry() != Retry::kNever;
 }
 
+void ChunkClient::RetryLater(const OperationRef& operation) {
+  const Clock::Instant when = NextTry(*operation);
+  if (when >= operation->deadline) return Finish(operation, GaveUp(*operation));
+  operation->BeginRound();
+  uint64_t number = 0;
+  {
+    auto resting = operation->resting.Lock();
+    resting->wait = {.on = true,
+                     .for_map = IsOfTheMap(operation->last_error),
+                     .number = number = resting->wait.number + 1,
+                     .map = operation->map};
+  }
+  delayed_.Post(when, [this, operation, number] {
+    {
+      auto resting = operation->resting.Lock();
+      // A newer map may have ended this wait, and another may have begun.
+      if (!resting->wait.on || resting->wait.number != number) return;
+      resting->wait.on = false;
+    }
+    Attempt(operation, Blocking::kYes);
+  });
+}
+
 Clock::Instant ChunkClient::NextTry(Operation& operation) {
-  const int doublings = std::min(operation.attempts++, 16);
-  const auto wait = std::min<std::chrono::nanoseconds>(options_.backoff_min * (1 << doublings),
-                                                       options_.backoff_max);
+  const int doublings = std::min(operation.rounds++, 16);
+  const auto longest = operation.last_error.retry() == Retry::kRefresh
+                           ? std::min(options_.backoff_max, kRefusedBackoffMax)
+                           : options_.backoff_max;
+  const auto wait =
+      std::min<std::chrono::nanoseconds>(options_.backoff_min * (1 << doublings), longest);
   const auto jittered =
       std::chrono::nanoseconds(static_cast<int64_t>(static_cast<double>(wait.count()) * Jitter()));
   // Not past the deadline by a back-off alone: the last try is made shortly before it.
@@ -318,36 +252,38 @@ Status ChunkClient::GaveUp(const Operation& operation) {
   const Status status(Code::kDeadline,
                       operation.Name() + ": no success within " +
                           std::to_string(options_.timeout.count()) + " ms after " +
-                          std::to_string(operation.attempts) + " failed attempts; the last: " +
-                          operation.last_error.ToString());
+                          std::to_string(operation.failures) +
+                          " failed attempts; the last: " + operation.last_error.ToString());
   // A server that is gone fails many operations at once: one line a second says it.
   const int64_t now_s = Clock::System().Now().count() / 1'000'000'000;
   if (last_logged_s_.exchange(now_s) != now_s) LogError("client: {}", status.message());
   return status;
 }
 
-void ChunkClient::Finish(Operation* operation, Result<size_t> result) {
-  const std::unique_ptr<Operation> owned(operation);
-  if (owned->access == Access::kWrite) streams_.Release(owned->lease);
+void ChunkClient::Finish(const OperationRef& operation, Result<size_t> result) {
+  if (operation->access == Access::kWrite) streams_.Release(operation->lease);
   if (metrics_ != nullptr) {
-    const std::chrono::duration<double> took = Clock::System().Now() - owned->began;
-    metrics_->CountEnd(owned->access == Access::kWrite, result.ok(), result.ok() ? *result : 0,
+    const std::chrono::duration<double> took = Clock::System().Now() - operation->began;
+    metrics_->CountEnd(operation->access == Access::kWrite, result.ok(), result.ok() ? *result : 0,
                        took.count());
   }
   // `done` first, then the count: the destructor waits for the count and callers' memory is theirs
-  // again after `done`.
-  owned->done(std::move(result));
+  // again after `done`. What it holds goes with it, though a back-off that was cut short may still
+  // keep the operation.
+  {
+    const Done done = std::exchange(operation->done, nullptr);
+    done(std::move(result));
+  }
   auto admission = admission_.Lock();
-  --admission->operations;
-  admission->bytes -= owned->size();
-  while (!admission->waiting.empty() && Admit(*admission, *admission->waiting.front())) {
+  Leave(*admission, *operation);
+  while (!admission->waiting.empty() && Admit(*admission, admission->waiting.front())) {
     // From the queue's threads, so that a row of them that ends at once does not recurse.
     delayed_.Post(Clock::System().Now(), [this, next = admission->waiting.front()] {
       Attempt(next, Blocking::kYes);
     });
     admission->waiting.pop_front();
   }
-  if (admission->operations == 0) idle_.notify_all();
+  if (admission->under_way.empty()) idle_.notify_all();
 }
 
 }  // namespace sheaf::client

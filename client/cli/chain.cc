@@ -3,9 +3,11 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "client/cli/cluster_calls.h"
+#include "client/cli/lists.h"
 #include "client/cli/paths.h"
 #include "client/cli/verbs.h"
 
@@ -16,10 +18,11 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kCallTimeout{5000};
 constexpr milliseconds kPollEvery{100};
+constexpr uint32_t kDefaultReplicas = 3;
 
 struct Options {
   std::string meta;
-  uint32_t replicas = 1;
+  uint32_t replicas = 0;  // 0: not given
   uint32_t chains_per_target = 8;
   uint32_t nodes = 1;
   uint32_t wait_s = 60;
@@ -60,8 +63,11 @@ Status Create(const Options& options) {
   ClusterCalls calls(meta);
   RETURN_IF_ERROR(WaitForNodes(calls, options));
   ASSIGN_OR_RETURN(const proto::ClusterStatus before, calls.GetStatus(kCallTimeout));
-  RETURN_IF_ERROR(calls.CreateChains(options.replicas, options.chains_per_target, kCallTimeout));
   const bool there = !before.map().tables().empty();
+  const uint32_t replicas =
+      options.replicas != 0 ? options.replicas : std::min(kDefaultReplicas, options.nodes);
+  if (!there || options.replicas != 0)
+    RETURN_IF_ERROR(calls.CreateChains(replicas, options.chains_per_target, kCallTimeout));
   ASSIGN_OR_RETURN(const proto::ClusterStatus after, calls.GetStatus(kCallTimeout));
   std::printf("%s %d chains\n", there ? "there are" : "created", after.map().chains_size());
   return Status::Ok();
@@ -71,15 +77,18 @@ Status Create(const Options& options) {
 
 Verb AddChain(CLI::App& app) {
   auto options = std::make_shared<Options>();
-  CLI::App* chain = app.add_subcommand("chain", "Lay a cluster's chains over its targets.");
+  CLI::App* chain = app.add_subcommand("chain", "Chains: the targets that hold the same chunks.");
   chain->require_subcommand(1);
   CLI::App* create = chain->add_subcommand(
-      "create", "Make the chains of a new cluster; with chains that are as asked for, do nothing.");
+      "create",
+      "Lay the chains of a new cluster over its targets; with chains that are as asked for, do "
+      "nothing.");
   create->add_option("--meta", options->meta,
                      "HOST:PORT of the metadata service (default: SHEAF_META, else ~/.sheaf's)");
-  create->add_option("--replicas", options->replicas, "Copies of each chunk")
-      ->check(CLI::Range(1u, 16u))
-      ->capture_default_str();
+  create
+      ->add_option("--replicas", options->replicas,
+                   "Copies of each chunk (default: 3, or --nodes where that is less)")
+      ->check(CLI::Range(1u, 8u));
   create
       ->add_option("--chains-per-target", options->chains_per_target,
                    "Chains that each target is a member of")
@@ -91,7 +100,11 @@ Verb AddChain(CLI::App& app) {
   create->add_option("--wait", options->wait_s, "Longest wait for them, seconds")
       ->check(CLI::Range(1u, 3600u))
       ->capture_default_str();
-  return {chain, [options] { return Create(*options); }};
+  auto list_options = std::make_shared<ListOptions>();
+  AddList(*chain, "Show them: version, targets and their states.", list_options);
+  return {chain, [options, list_options, create] {
+            return create->parsed() ? Create(*options) : PrintList(ListOf::kChains, *list_options);
+          }};
 }
 
 }  // namespace sheaf::cli

@@ -43,9 +43,10 @@ int main(int argc, char** argv) {
   app.require_subcommand(0, 1);  // none is reported below: an unknown word is named then
   namespace cli = sheaf::cli;
   const std::vector<cli::Verb> verbs = {
-      cli::AddUp(app),     cli::AddDown(app),  cli::AddMount(app),   cli::AddUmount(app),
-      cli::AddStatus(app), cli::AddChain(app), cli::AddCp(app),      cli::AddVersion(app),
-      cli::AddBench(app),  cli::AddFsck(app),  cli::AddScrub(app),   cli::AddInspect(app)};
+      cli::AddUp(app),     cli::AddDown(app),    cli::AddMount(app),  cli::AddUmount(app),
+      cli::AddStatus(app), cli::AddNode(app),    cli::AddTarget(app), cli::AddChain(app),
+      cli::AddCp(app),     cli::AddVersion(app), cli::AddBench(app),  cli::AddFsck(app),
+      cli::AddScrub(app),  cli::AddInspect(app)};
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -125,7 +125,7 @@ Status Starter::MakeChains(ClusterCalls& calls) {
   ASSIGN_OR_RETURN(const proto::ClusterStatus status, calls.GetStatus(kCallTimeout));
   const bool present = !status.map().tables().empty();
   if (present && !options_.replicas.has_value()) return Status::Ok();
-  return calls.CreateChains(options_.replicas.value_or(1), kChainsPerTarget, kCallTimeout);
+  return calls.CreateChains(options_.replicas.value_or(options_.new_replicas), kChainsPerTarget, kCallTimeout);
 }
 
 Status Starter::ChainsServe(ClusterCalls& calls) {

@@ -18,7 +18,8 @@ namespace sheaf::cli {
 class Starter {
  public:
   struct Options {
-    std::optional<uint32_t> replicas;    // asked for; absent: as they are, 1 on a new cluster
+    std::optional<uint32_t> replicas;    // asked for; absent: as they are
+    uint32_t new_replicas = 1;           // of a new cluster, when absent
     bool mount = true;
     std::chrono::milliseconds wait{60'000};  // for everything together
   };

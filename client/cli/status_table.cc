@@ -1,33 +1,15 @@
 #include "client/cli/status_table.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <vector>
 
 #include "client/cli/sizes.h"
+#include "client/cli/table.h"
 
 namespace sheaf::cli {
 namespace {
 
-using nlohmann::json;
-
-// Columns as wide as their widest cell, two spaces between.
-std::string Layout(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string text;
-  for (const auto& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) {
-      text += row[i];
-      if (i + 1 < row.size()) text += std::string(widths[i] - row[i].size() + 2, ' ');
-    }
-    text += "\n";
-  }
-  return text;
-}
+using json = nlohmann::ordered_json;
 
 std::string Text(const json& object, const char* key) {
   const auto found = object.find(key);
@@ -40,12 +22,21 @@ std::string Size(const json& object, const char* key) {
   return found == object.end() ? "-" : FormatSize(found->get<uint64_t>());
 }
 
+std::string Resync(const json& status) {
+  const auto resync = status.find("resync");
+  if (resync == status.end()) return "-";
+  const uint64_t left = resync->at("chunks_left").get<uint64_t>();
+  return left == 0 ? "nothing left"
+                   : std::to_string(left) + " chunks left, " + Size(*resync, "bytes_per_s") + "/s";
+}
+
 std::string Summary(const json& status) {
   return Layout({{"health", Text(status, "health")},
                  {"files", Text(status, "files")},
                  {"used", Size(status, "used_bytes") + " in files, " +
                               Size(status, "raw_used_bytes") + " of " +
                               Size(status, "total_bytes") + " on disks"},
+                 {"resync", Resync(status)},
                  {"removals", Text(status, "removal_backlog") + " waiting"}});
 }
 
@@ -69,17 +60,24 @@ std::string Targets(const json& targets) {
 std::string Chains(const json& chains) {
   std::vector<std::vector<std::string>> rows = {{"CHAIN", "VERSION", "TARGETS"}};
   for (const json& chain : chains) {
-    std::string members;
-    for (const json& member : chain.at("targets")) {
-      members += (members.empty() ? "" : ", ") + Text(member, "id") + " " + Text(member, "state");
-    }
-    if (chain.contains("waiting_for")) members += "; waiting for " + Text(chain, "waiting_for");
-    rows.push_back({Text(chain, "id"), Text(chain, "version"), members});
+    rows.push_back({Text(chain, "id"), Text(chain, "version"), DescribeMembers(chain)});
   }
   return Layout(rows);
 }
 
 }  // namespace
+
+std::string DescribeMembers(const json& chain) {
+  std::string members, last_serving;
+  for (const json& member : chain.at("targets")) {
+    members += (members.empty() ? "" : ", ") + Text(member, "id") + " " + Text(member, "state");
+    if (Text(member, "state") != "lastserving") continue;
+    last_serving += (last_serving.empty() ? "" : " or ") + Text(member, "id");
+  }
+  if (!chain.contains("waiting_for")) return members;
+  const std::string awaited = last_serving.empty() ? Text(chain, "waiting_for") : last_serving;
+  return members + "; waiting for " + awaited;
+}
 
 Result<std::string> StatusTable(const std::string& text) {
   // The library throws where a value has another type than the form says.

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -21,7 +22,7 @@ namespace {
 struct Options {
   std::string directory = DefaultDirectory();
   uint32_t storage = 3;
-  uint32_t replicas = 1;
+  uint32_t replicas = 3;
   std::string mount;
   bool no_mount = false;
   uint32_t wait_s = 60;
@@ -128,6 +129,7 @@ Status Up(const Options& options) {
   start.mount = !options.no_mount;
   start.wait = std::chrono::seconds(options.wait_s);
   if (options.replicas_given) start.replicas = options.replicas;
+  start.new_replicas = std::min(options.replicas, settings.storage);
   Starter starter(cluster, start);
   RETURN_IF_ERROR(starter.Run());
   Describe(cluster, options, starter.started());
@@ -148,7 +150,8 @@ Verb AddUp(CLI::App& app) {
           ->check(CLI::Range(1u, kMaxLocalStorage))
           ->capture_default_str();
   auto* replicas = up->add_option("--replicas", options->replicas,
-                                  "Copies of each chunk, of a new cluster; at most --storage")
+                                  "Copies of each chunk, of a new cluster; at most --storage, which "
+                                  "is what counts when it is less")
                        ->check(CLI::Range(1u, kMaxLocalStorage))
                        ->capture_default_str();
   up->add_option("--mount", options->mount, "Where to mount it (default: DIR/mnt)");

@@ -21,6 +21,8 @@ Verb AddDown(CLI::App& app);
 Verb AddMount(CLI::App& app);
 Verb AddUmount(CLI::App& app);
 Verb AddStatus(CLI::App& app);
+Verb AddNode(CLI::App& app);
+Verb AddTarget(CLI::App& app);
 Verb AddChain(CLI::App& app);
 Verb AddCp(CLI::App& app);
 Verb AddVersion(CLI::App& app);

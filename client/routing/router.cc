@@ -1,25 +1,39 @@
 #include "client/routing/router.h"
 
+#include <algorithm>
+#include <random>
+
 #include "common/log.h"
 
 namespace sheaf::client {
 namespace {
 
-// The head for a write; for a read the first serving replica whose server is up, else the head,
-// whose error then says what is wrong.
-size_t ChooseServer(const ClusterView& view, const ChainRoute& chain, Access access) {
-  if (access == Access::kRead) {
-    for (const ChainReplica& replica : chain.replicas) {
-      if (replica.serving && view.servers()[replica.server].up) return replica.server;
+uint32_t MachineRandom() {
+  thread_local std::mt19937 random(std::random_device{}());
+  return static_cast<uint32_t>(random());
+}
+
+// The replicas that a request may go to: the head alone, which is the first that serves, for a
+// write; for a read each that serves and that it was not told to pass over.
+std::vector<const ChainReplica*> Eligible(const ChainRoute& chain, const Wanted& wanted) {
+  std::vector<const ChainReplica*> eligible;
+  eligible.reserve(chain.replicas.size());
+  for (const ChainReplica& replica : chain.replicas) {
+    if (!replica.serving) continue;
+    if (std::count(wanted.passed_over.begin(), wanted.passed_over.end(), replica.target) > 0) {
+      continue;
     }
+    eligible.push_back(&replica);
+    if (wanted.access == Access::kWrite) break;
   }
-  return chain.replicas.front().server;
+  return eligible;
 }
 
 }  // namespace
 
 Router::Router(const Options& options, FetchMap fetch)
     : options_(options),
+      random_(options.random ? options.random : Random(MachineRandom)),
       fetch_(std::move(fetch)),
       boot_id_(options.use_unix_sockets ? BootId() : std::string()),
       pool_({.connection = {}, .per_address = options.connections_per_server}) {}
@@ -44,16 +58,64 @@ std::shared_ptr<const Router::Snapshot> Router::Current() const { return *snapsh
 
 MapVersion Router::version() const { return Current()->view->version(); }
 
-Result<Route> Router::Find(const Layout& layout, uint32_t index, Access access,
-                           Blocking blocking) {
+Result<Route> Router::Find(const Wanted& wanted, Blocking blocking) {
   const std::shared_ptr<const Snapshot> now = Current();
-  ASSIGN_OR_RETURN(const ChainRoute* chain, now->view->ChainOf(layout, index));
-  ServerLink& link = *now->links[ChooseServer(*now->view, *chain, access)];
-  Route route{.chain = chain->id, .version = chain->version, .connection = link.Live()};
-  if (route.connection == nullptr && blocking == Blocking::kYes) {
-    ASSIGN_OR_RETURN(route.connection, link.Connect());
+  ASSIGN_OR_RETURN(const ChainRoute* chain, now->view->ChainOf(wanted.layout, wanted.index));
+  Status failure(Code::kUnavailable,
+                 "chain " + ToString(chain->id) + ": no replica is left to ask");
+  for (Replicas left = Eligible(*chain, wanted); !left.empty();) {
+    const size_t chosen = Choose(*now, left, blocking);
+    const ChainReplica& replica = *left[chosen];
+    ServerLink& link = *now->links[replica.server];
+    Route route{.chain = chain->id,
+                .version = chain->version,
+                .target = replica.target,
+                .server = now->view->servers()[replica.server].node,
+                .others = left.size() > 1,
+                .connection = link.Live()};
+    if (route.connection != nullptr || blocking == Blocking::kNo) return route;
+    auto made = link.Connect();
+    if (made.ok()) {
+      route.connection = std::move(*made);
+      return route;
+    }
+    failure = made.status();
+    left.erase(left.begin() + static_cast<ptrdiff_t>(chosen));
   }
-  return route;
+  return failure;
+}
+
+size_t Router::Choose(const Snapshot& now, const Replicas& replicas, Blocking blocking) const {
+  if (replicas.size() == 1) return 0;
+  std::vector<ReplicaState> states;
+  states.reserve(replicas.size());
+  for (const ChainReplica* replica : replicas) {
+    ServerLink& link = *now.links[replica->server];
+    states.push_back({.up = now.view->servers()[replica->server].up,
+                      .avoided = link.IsAvoided(),
+                      .must_wait = blocking == Blocking::kNo && !link.IsLive(),
+                      .local = link.address().unix_socket.has_value(),
+                      .under_way = link.UnderWay()});
+  }
+  return ChooseReplica(states, random_);
+}
+
+bool Router::IsCurrent(const Wanted& wanted, const Route& route) {
+  const std::shared_ptr<const Snapshot> now = Current();
+  const auto chain = now->view->ChainOf(wanted.layout, wanted.index);
+  if (!chain.ok()) return false;
+  if (wanted.access == Access::kWrite) return (*chain)->version == route.version;
+  const auto& replicas = (*chain)->replicas;
+  return std::any_of(replicas.begin(), replicas.end(), [&](const ChainReplica& replica) {
+    return replica.serving && replica.target == route.target;
+  });
+}
+
+void Router::Avoid(NodeId server) {
+  const std::shared_ptr<const Snapshot> now = Current();
+  for (size_t i = 0; i < now->links.size(); ++i) {
+    if (now->view->servers()[i].node == server) now->links[i]->Avoid();
+  }
 }
 
 void Router::Refresh() {
@@ -105,7 +167,8 @@ Status Router::Adopt(const proto::ClusterMap& map) {
       }
     }
     if (link == nullptr) {
-      link = std::make_shared<ServerLink>(server, pool_, options_.connections_per_server);
+      link = std::make_shared<ServerLink>(server, pool_, options_.connections_per_server,
+                                          *options_.clock);
     }
     next->links.push_back(std::move(link));
   }

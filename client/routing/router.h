@@ -3,12 +3,15 @@
 #include <condition_variable>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "client/routing/cluster_view.h"
+#include "client/routing/replica_choice.h"
 #include "client/routing/server_link.h"
+#include "common/clock.h"
 #include "common/guarded.h"
 #include "common/transport/connection.h"
 
@@ -18,22 +21,40 @@ namespace sheaf::client {
 struct Route {
   ChainId chain;
   ChainVersion version;
+  TargetId target;
+  NodeId server;
+  bool others = false;  // of a read: another replica serves that it was not told to pass over
   std::shared_ptr<transport::Connection> connection;  // null: not connected, and may not block
 };
 
 enum class Blocking { kNo, kYes };
 enum class Access { kRead, kWrite };
 
+// What a request is about, to find its way by.
+struct Wanted {
+  Layout layout;
+  uint32_t index = 0;  // of the chunk
+  Access access = Access::kRead;
+  std::span<const TargetId> passed_over;  // of a read: replicas that have failed it already
+};
+
 // What chunk operations need to know of the cluster; faked in tests.
 class Routes {
  public:
   virtual ~Routes() = default;
-  // Writes go to the chain's head, reads to a serving replica. Blocks only to connect, and only
-  // where allowed.
-  virtual Result<Route> Find(const Layout& layout, uint32_t index, Access access,
-                             Blocking blocking) = 0;
+  // Writes go to the chain's head, reads to one of its serving replicas. Blocks only to connect,
+  // and only where allowed: a read then tries each replica that it may go to. kUnavailable when
+  // none is left.
+  virtual Result<Route> Find(const Wanted& wanted, Blocking blocking) = 0;
+  // Whether a call sent by `route` may still do what is wanted: for a write the chain has the same
+  // version, for a read the replica serves.
+  virtual bool IsCurrent(const Wanted& wanted, const Route& route) = 0;
+  // `server` did not answer in time, or does not serve: reads go elsewhere for a while if they can.
+  virtual void Avoid(NodeId server) = 0;
   // Asks for a newer map; returns at once.
   virtual void Refresh() = 0;
+  // Of the map in use.
+  virtual MapVersion version() const = 0;
 };
 
 // Caches the cluster map and the links to its servers. One thread fetches newer maps when asked
@@ -48,6 +69,8 @@ class Router : public Routes {
   struct Options {
     bool use_unix_sockets = true;
     int connections_per_server = 1;
+    Random random;                          // null: seeded by the machine
+    const Clock* clock = &Clock::System();  // by which servers are avoided
   };
 
   static constexpr std::chrono::milliseconds kMinRefresh{20};
@@ -56,11 +79,11 @@ class Router : public Routes {
   static Result<std::unique_ptr<Router>> Create(const Options& options, FetchMap fetch);
   ~Router() override;
 
-  Result<Route> Find(const Layout& layout, uint32_t index, Access access,
-                     Blocking blocking) override;
+  Result<Route> Find(const Wanted& wanted, Blocking blocking) override;
+  bool IsCurrent(const Wanted& wanted, const Route& route) override;
+  void Avoid(NodeId server) override;
   void Refresh() override;
-
-  MapVersion version() const;
+  MapVersion version() const override;
 
  private:
   struct Snapshot {
@@ -72,13 +95,17 @@ class Router : public Routes {
     bool stopping = false;
   };
 
+  using Replicas = std::vector<const ChainReplica*>;
+
   Router(const Options& options, FetchMap fetch);
+  size_t Choose(const Snapshot& now, const Replicas& replicas, Blocking blocking) const;
   std::shared_ptr<const Snapshot> Current() const;
   Status FetchNow();
   Status Adopt(const proto::ClusterMap& map);
   void RefreshLoop();
 
   const Options options_;
+  const Random random_;
   const FetchMap fetch_;
   const std::string boot_id_;
   transport::ConnectionPool pool_;

@@ -4,8 +4,9 @@
 
 namespace sheaf::client {
 
-ServerLink::ServerLink(ServerAddress address, transport::ConnectionPool& pool, int connections)
-    : address_(std::move(address)), pool_(pool), slots_(std::max(connections, 1)) {}
+ServerLink::ServerLink(ServerAddress address, transport::ConnectionPool& pool, int connections,
+                       const Clock& clock)
+    : address_(std::move(address)), pool_(pool), clock_(clock), slots_(std::max(connections, 1)) {}
 
 std::shared_ptr<transport::Connection> ServerLink::Live() {
   auto slots = slots_.Lock();
@@ -16,12 +17,17 @@ std::shared_ptr<transport::Connection> ServerLink::Live() {
 }
 
 Result<std::shared_ptr<transport::Connection>> ServerLink::Connect() {
+  ++connecting_;
   auto made = address_.unix_socket
                   ? pool_.Get(*address_.unix_socket)
                   : Result<std::shared_ptr<transport::Connection>>(
                         Status(Code::kUnavailable, "not on this machine"));
   if (!made.ok()) made = pool_.Get(address_.tcp);
-  if (!made.ok()) return made.status();
+  --connecting_;
+  if (!made.ok()) {
+    Avoid();
+    return made.status();
+  }
   auto slots = slots_.Lock();
   for (auto& slot : *slots) {
     if (slot == nullptr || slot->IsBroken()) {
@@ -30,6 +36,26 @@ Result<std::shared_ptr<transport::Connection>> ServerLink::Connect() {
     }
   }
   return made;
+}
+
+void ServerLink::Avoid() { avoid_until_ns_ = (clock_.Now() + kAvoid).count(); }
+
+bool ServerLink::IsAvoided() const {
+  return connecting_ > 0 || clock_.Now().count() < avoid_until_ns_;
+}
+
+bool ServerLink::IsLive() const {
+  auto slots = slots_.Lock();
+  return std::any_of(slots->begin(), slots->end(), [](const auto& connection) {
+    return connection != nullptr && !connection->IsBroken();
+  });
+}
+
+size_t ServerLink::UnderWay() const {
+  auto slots = slots_.Lock();
+  size_t sum = 0;
+  for (const auto& connection : *slots) sum += connection == nullptr ? 0 : connection->under_way();
+  return sum;
 }
 
 }  // namespace sheaf::client

@@ -36,6 +36,18 @@ PendingCall* CallTable::Find(uint64_t id) {
   return found == calls_.end() ? nullptr : &found->second;
 }
 
+bool CallTable::Cancel(uint64_t tag) {
+  if (tag == 0) return false;
+  for (auto& [id, call] : calls_) {
+    if (call.call.tag != tag) continue;
+    call.cancelled = true;
+    call.call.deadline = Clock::Instant::zero();
+    earliest_ = Clock::Instant::zero();
+    return true;
+  }
+  return false;
+}
+
 PendingCall CallTable::Take(PendingCall& call) {
   if (call.admitted) {
     --requests_held_;

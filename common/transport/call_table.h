@@ -18,6 +18,7 @@ struct PendingCall {
   uint64_t cost = 0;              // byte credits held, or wanted
   bool admitted = false;          // holds its credits; its frame is queued or sent
   bool payload_borrowed = false;  // a send queue still points into call.payload
+  bool cancelled = false;         // by its caller; its deadline is over since then
 };
 
 // The calls under way on one connection and the credits they hold. Calls are admitted in the order
@@ -43,6 +44,10 @@ class CallTable {
   PendingCall* Find(uint64_t id);
   // `id` was given out once; a late answer may name a call that has ended.
   bool WasIssued(uint64_t id) const { return id != 0 && id < next_id_; }
+
+  // Has the call with this tag expire at once; false: there is none. Looks at every call: few are
+  // ever cancelled.
+  bool Cancel(uint64_t tag);
 
   // Removes it and returns its credits.
   PendingCall Take(PendingCall& call);

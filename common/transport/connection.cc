@@ -43,6 +43,7 @@ class FramedConnection final : public Connection {
   }
 
   void Start(Call call, Done done) override { link_->Start(std::move(call), std::move(done)); }
+  void Cancel(uint64_t tag) override { link_->Cancel(tag); }
   Result<Reply> Run(Call call) override;
   bool IsBroken() const override { return link_->IsBroken(); }
   uint32_t max_payload() const override { return link_->max_payload(); }

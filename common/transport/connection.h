@@ -20,6 +20,8 @@ struct Call {
   std::span<const uint8_t> payload;   // sent after the message
   std::span<uint8_t> into;            // receives the answer's payload; a longer one is kProtocol
   Clock::Instant deadline{};          // on Clock::System()
+  uint32_t hop = 0;                   // at most kMaxHop
+  uint64_t tag = 0;                   // the caller's name for it, for Cancel; 0: none
 };
 
 struct Reply {
@@ -49,6 +51,9 @@ class Connection {
   // `done` runs exactly once, on the receiving thread or, on failure, on the caller's: it must not
   // block. Deadlines are kept to within 10 ms.
   virtual void Start(Call call, Done done) = 0;
+  // Ends the call begun with this tag, if it is still under way, with kCancelled: soon, whatever
+  // the server does. The server is told; it may have executed the request.
+  virtual void Cancel(uint64_t /*tag*/) {}
   // Start and wait.
   virtual Result<Reply> Run(Call call) = 0;
 

@@ -20,7 +20,7 @@ namespace sheaf::transport {
 //   16-19   message_length   bytes of protobuf after the header
 //   20-23   payload_length   bytes after the message; 0 but in requests and responses
 //   24-27   deadline_ms      of a request: what is left of the caller's wait; 0 in answers
-//   28-31   flags            0; unknown bits are ignored
+//   28-31   flags            bits 0-2 of a request: its hop; unknown bits are ignored
 //   32-59   reserved         0; ignored by this version
 //   60-63   header_crc       CRC32C of bytes 0 to 59
 //
@@ -29,6 +29,9 @@ namespace sheaf::transport {
 inline constexpr size_t kHeaderSize = 64;
 inline constexpr std::array<uint8_t, 4> kMagic = {'S', 'H', 'F', '1'};
 inline constexpr uint8_t kVersion = 1;
+// How many servers of its chain a request has passed: those that have come further get room first,
+// so that servers that pass changes on to one another never all wait for each other's buffers.
+inline constexpr uint32_t kMaxHop = 7;
 inline constexpr uint32_t kMaxMessage = 1 << 20;
 inline constexpr uint32_t kDefaultMaxPayload = 4 << 20;
 
@@ -51,6 +54,17 @@ enum class Method : uint16_t {
   kSpace = 6,
   kHealth = 7,
   kEcho = 8,  // benchmarks: answers `payload_length` bytes
+
+  // Between the replicas of a chain: proto/replica.proto.
+  kReplicate = 16,
+  kDurable = 17,
+  kCommitted = 18,
+  kSyncList = 19,
+  kSyncWrite = 20,
+  kSyncSeal = 21,
+  kSyncRemove = 22,
+  kSyncResults = 23,
+  kSyncUnits = 24,
 
   // The metadata service's: the requests and responses of proto/meta.proto.
   kMetaLookup = 64,
@@ -88,6 +102,8 @@ struct FrameHeader {
   uint32_t payload_length = 0;
   uint32_t deadline_ms = 0;
   uint32_t flags = 0;
+
+  uint32_t hop() const { return flags & kMaxHop; }
 
   size_t body_length() const { return size_t{message_length} + payload_length; }
   friend bool operator==(const FrameHeader&, const FrameHeader&) = default;

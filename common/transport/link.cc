@@ -91,6 +91,15 @@ void Link::Start(Call call, Done done) {
   if (wake) Wake();
 }
 
+void Link::Cancel(uint64_t tag) {
+  bool wake = false;
+  {
+    std::lock_guard lock(mutex_);
+    wake = calls_.Cancel(tag) && wakes_at_ != Clock::Instant::min();
+  }
+  if (wake) Wake();
+}
+
 void Link::AdmitWaiting() {
   while (PendingCall* call = calls_.AdmitNext()) {
     const FrameHeader header{
@@ -100,6 +109,7 @@ void Link::AdmitWaiting() {
         .message_length = static_cast<uint32_t>(call->call.message.size()),
         .payload_length = static_cast<uint32_t>(call->call.payload.size()),
         .deadline_ms = MillisecondsLeft(call->call.deadline),
+        .flags = std::min(call->call.hop, kMaxHop),
     };
     call->payload_borrowed = queue_.Append(header, call->call.message, call->call.payload);
     call->call.message = {};
@@ -334,6 +344,7 @@ void Link::Expire(uint64_t id) {
     receiving_ = nullptr;
   }
   PendingCall taken = Take(*call);
+  if (taken.cancelled) return taken.done(Status(Code::kCancelled, "call " + peer_ + ": cancelled"));
   taken.done(Status(Code::kDeadline, "call " + peer_ + ": no answer within the stated wait" +
                                          (taken.admitted ? "" : " (for credits)")));
 }

@@ -39,6 +39,7 @@ class Link {
 
   // Any thread.
   void Start(Call call, Done done);
+  void Cancel(uint64_t tag);
   void Stop();
   bool IsBroken() const { return broken_.load(std::memory_order_acquire); }
   bool IsReceivingThread() const;

@@ -13,17 +13,33 @@ namespace sheaf::meta {
 // given up only if a connection broke its promise to keep deadlines.
 class ChainCalls::Round {
  public:
-  explicit Round(size_t calls) : answers_(calls, Status(Code::kCancelled, "no answer")) {}
+  explicit Round(size_t calls)
+      : answers_(calls, Status(Code::kCancelled, "no answer")), given_up_(calls) {}
+
+  // No other call under way has it: this lives until the last of its calls has ended.
+  uint64_t TagOf(size_t call) const { return reinterpret_cast<uintptr_t>(&answers_[call]); }
 
   void Answer(size_t call, Result<std::string> answer) {
     std::lock_guard lock(mutex_);
+    if (given_up_[call] && answer.status().code() == Code::kCancelled) {
+      answer = Status(Code::kWrongChain, "the chain has moved on");
+    }
     answers_[call] = std::move(answer);
     ++done_;
     changed_.notify_all();
   }
-  std::vector<Result<std::string>> Wait() {
+  void GiveUp(size_t call) {
+    std::lock_guard lock(mutex_);
+    given_up_[call] = true;
+  }
+  // False: not all are done after this time.
+  bool Wait(std::chrono::milliseconds time) {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return done_ == answers_.size(); });
+    return changed_.wait_for(lock, time, [this] { return done_ == answers_.size(); });
+  }
+  // REQUIRES: all are done.
+  std::vector<Result<std::string>> Take() {
+    std::lock_guard lock(mutex_);
     return std::move(answers_);
   }
 
@@ -31,12 +47,12 @@ class ChainCalls::Round {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<Result<std::string>> answers_;
+  std::vector<bool> given_up_;
   size_t done_ = 0;
 };
 
-ChainCalls::ChainCalls(transport::ConnectionPool& pool,
-                       std::shared_ptr<const proto::ClusterMap> map)
-    : pool_(pool), map_(std::move(map)) {
+ChainCalls::ChainCalls(transport::ConnectionPool& pool, MapSource source)
+    : pool_(pool), source_(std::move(source)), map_(source_()) {
   for (const proto::Target& target : map_->targets()) {
     node_of_target_[target.id()] = target.node_id();
   }
@@ -45,6 +61,7 @@ ChainCalls::ChainCalls(transport::ConnectionPool& pool,
   for (const proto::ChainTable& table : map_->tables()) tables_[table.version()] = &table;
 }
 
+// Members that serve come first, the head before all.
 ChainCalls::Head ChainCalls::HeadOf(const proto::Chain& chain) const {
   Head head{.chain_version = chain.version()};
   if (chain.members().empty() || chain.members(0).state() != proto::SERVING) {
@@ -74,7 +91,7 @@ Result<std::vector<uint32_t>> ChainCalls::Stripe(const Layout& layout) const {
   return stripe;
 }
 
-Result<std::shared_ptr<transport::Connection>> ChainCalls::ConnectionTo(uint32_t chain) {
+Result<ChainCalls::ConnectionRef> ChainCalls::ConnectionTo(uint32_t chain) {
   const Head& head = heads_.at(chain);
   if (!head.status.ok()) return head.status;
   ASSIGN_OR_RETURN(const Address address, Address::Parse(head.address));
@@ -84,20 +101,41 @@ Result<std::shared_ptr<transport::Connection>> ChainCalls::ConnectionTo(uint32_t
 std::vector<Result<std::string>> ChainCalls::Run(std::vector<Call> calls, Clock::Instant deadline) {
   DCHECK(calls.size() <= kMaxCalls);
   auto round = std::make_shared<Round>(calls.size());
+  std::vector<ConnectionRef> connections(calls.size());
   for (size_t i = 0; i < calls.size(); ++i) {
     auto connection = ConnectionTo(calls[i].chain);
     if (!connection.ok()) {
       round->Answer(i, connection.status());
       continue;
     }
-    transport::Call call{
-        .method = calls[i].method, .message = std::move(calls[i].message), .deadline = deadline};
+    connections[i] = *connection;
+    transport::Call call{.method = calls[i].method,
+                         .message = std::move(calls[i].message),
+                         .deadline = deadline,
+                         .tag = round->TagOf(i)};
     (*connection)->Start(std::move(call), [round, i](Result<transport::Reply> reply) {
       if (!reply.ok()) return round->Answer(i, reply.status());
       round->Answer(i, std::move(reply->message));
     });
   }
-  return round->Wait();
+  while (!round->Wait(kMapPoll)) GiveUpStale(calls, connections, *round);
+  return round->Take();
+}
+
+// Those that have ended are not found, and keep their answers.
+void ChainCalls::GiveUpStale(const std::vector<Call>& calls,
+                             const std::vector<ConnectionRef>& connections, Round& round) const {
+  const std::shared_ptr<const proto::ClusterMap> now = source_();
+  if (now->version() == map_->version()) return;
+  std::unordered_map<uint32_t, uint32_t> versions;
+  for (const proto::Chain& chain : now->chains()) versions[chain.id()] = chain.version();
+  for (size_t i = 0; i < calls.size(); ++i) {
+    if (connections[i] == nullptr || versions[calls[i].chain] == VersionOf(calls[i].chain)) {
+      continue;
+    }
+    round.GiveUp(i);
+    connections[i]->Cancel(round.TagOf(i));
+  }
 }
 
 }  // namespace sheaf::meta

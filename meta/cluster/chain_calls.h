@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -18,15 +19,19 @@ namespace sheaf::meta {
 
 using MapSource = std::function<std::shared_ptr<const proto::ClusterMap>()>;
 
-// Calls over the framed transport to the heads of chains, by one cluster map. Made for one piece of
-// work. Not thread-safe.
+// Calls over the framed transport to the heads of chains, by the cluster map of the moment it is
+// made; for one piece of work. A call whose chain moves on meanwhile is given up with kWrongChain,
+// for the work to be begun anew: a head that hangs would hold it to its deadline. Not thread-safe.
 class ChainCalls {
  public:
   // At most so many are under way together.
   static constexpr size_t kMaxCalls = 1024;
 
+  // Between looks for a newer map, while calls are under way.
+  static constexpr std::chrono::milliseconds kMapPoll{50};
+
   // `pool` outlives this.
-  ChainCalls(transport::ConnectionPool& pool, std::shared_ptr<const proto::ClusterMap> map);
+  ChainCalls(transport::ConnectionPool& pool, MapSource source);
 
   // The chains of a layout's stripe in the order of its chunks: chunk i is on element i modulo
   // their number. kCorrupt when its chain table does not exist.
@@ -58,11 +63,16 @@ class ChainCalls {
   };
   class Round;
 
+  using ConnectionRef = std::shared_ptr<transport::Connection>;
+
   Head HeadOf(const proto::Chain& chain) const;
   uint32_t VersionOf(uint32_t chain) const;
-  Result<std::shared_ptr<transport::Connection>> ConnectionTo(uint32_t chain);
+  Result<ConnectionRef> ConnectionTo(uint32_t chain);
+  void GiveUpStale(const std::vector<Call>& calls, const std::vector<ConnectionRef>& connections,
+                   Round& round) const;
 
   transport::ConnectionPool& pool_;
+  const MapSource source_;
   const std::shared_ptr<const proto::ClusterMap> map_;
   std::unordered_map<uint32_t, uint32_t> node_of_target_;
   std::unordered_map<uint32_t, const proto::Node*> nodes_;

@@ -45,7 +45,7 @@ class FramedChunkTrimmer::Trimming {
   Trimming(FramedChunkTrimmer& trimmer, Incarnation identity, std::span<const TrimJob> jobs,
            Clock::Instant deadline)
       : trimmer_(trimmer),
-        calls_(trimmer.pool_, trimmer.map_()),
+        calls_(trimmer.pool_, trimmer.map_),
         identity_(identity),
         jobs_(jobs),
         deadline_(deadline),

@@ -1,6 +1,7 @@
 #include "meta/cluster/cluster_manager.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "common/log.h"
@@ -56,7 +57,7 @@ ClusterManager::~ClusterManager() {
 bool ClusterManager::Enqueue(Task task) {
   {
     std::lock_guard lock(queue_mutex_);
-    if (stopping_ || queue_.size() >= options_.max_queue) return false;
+    if (stopping_ || queue_.size() + held_.size() >= options_.max_queue) return false;
     queue_.push_back(std::move(task));
   }
   queue_changed_.notify_all();
@@ -64,8 +65,10 @@ bool ClusterManager::Enqueue(Task task) {
 }
 
 void ClusterManager::RegisterNode(proto::RegisterNodeRequest request, RegisterDone done) {
-  auto task = [this, request = std::move(request), done](bool stopping) {
-    done(stopping ? Stopping("register node") : DoRegister(request));
+  Registration registration{std::move(request), done,
+                            clock_.Now() + options_.leases.surely_over() + options_.leases.lease};
+  auto task = [this, registration = std::move(registration)](bool stopping) {
+    TryRegister(registration, stopping);
   };
   if (!Enqueue(std::move(task))) done(QueueFull("register node"));
 }
@@ -97,6 +100,11 @@ ManagerState::Space ClusterManager::TotalSpace() const {
   return state_.TotalSpace();
 }
 
+proto::Resync ClusterManager::Resync() const {
+  std::lock_guard lock(state_mutex_);
+  return state_.Resync(clock_.Now());
+}
+
 uint64_t ClusterManager::Watch(Watcher watcher) {
   std::lock_guard lock(watch_mutex_);
   if (watchers_.size() >= options_.max_watchers) return 0;
@@ -116,7 +124,7 @@ size_t ClusterManager::Watchers() const {
 
 size_t ClusterManager::Queued() const {
   std::lock_guard lock(queue_mutex_);
-  return queue_.size();
+  return queue_.size() + held_.size();
 }
 
 void ClusterManager::Loop() {
@@ -125,7 +133,9 @@ void ClusterManager::Loop() {
     {
       std::unique_lock lock(queue_mutex_);
       queue_changed_.wait_for(lock, options_.tick, [&] { return stopping_ || !queue_.empty(); });
-      tasks.swap(queue_);
+      tasks.swap(held_);
+      std::move(queue_.begin(), queue_.end(), std::back_inserter(tasks));
+      queue_.clear();
       stopping = stopping_;
     }
     for (Task& task : tasks) task(stopping);
@@ -135,8 +145,29 @@ void ClusterManager::Loop() {
   }
 }
 
+void ClusterManager::TryRegister(Registration registration, bool stopping) {
+  if (stopping) return registration.done(Stopping("register node"));
+  const Clock::Instant now = clock_.Now();
+  bool may = false;
+  {
+    std::lock_guard lock(state_mutex_);
+    may = !state_.CheckRegister(registration.request).ok() ||
+          state_.MayRegister(registration.request, now);
+  }
+  if (may) return registration.done(DoRegister(registration.request, now));
+  if (now >= registration.until) {
+    return registration.done(
+        Status(Code::kUnavailable, "register node " + registration.request.uuid() +
+                                       ": its targets are still in service as they were"));
+  }
+  std::lock_guard lock(queue_mutex_);
+  held_.emplace_back([this, registration = std::move(registration)](bool is_stopping) {
+    TryRegister(registration, is_stopping);
+  });
+}
+
 Result<proto::RegisterNodeResponse> ClusterManager::DoRegister(
-    const proto::RegisterNodeRequest& request) {
+    const proto::RegisterNodeRequest& request, Clock::Instant now) {
   ManagerState::IdsNeeded needed;
   {
     std::lock_guard lock(state_mutex_);
@@ -158,7 +189,7 @@ Result<proto::RegisterNodeResponse> ClusterManager::DoRegister(
   std::optional<proto::ClusterMap> change;
   {
     std::lock_guard lock(state_mutex_);
-    change = state_.PlanRegister(request, node, targets);
+    change = state_.PlanRegister(request, node, targets, now);
   }
   if (change.has_value()) RETURN_IF_ERROR(Commit(*change));
   std::lock_guard lock(state_mutex_);

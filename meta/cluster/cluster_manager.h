@@ -49,7 +49,8 @@ class ClusterManager final : public StorageFence {
                                                       const ClusterManagerOptions& options);
   ~ClusterManager() override;
 
-  // `done` runs on the manager's thread, or on this one with kBusy; it must not block.
+  // `done` runs on the manager's thread, or on this one with kBusy; it must not block. The answer
+  // to a server that was restarted waits until it is out of its chains.
   void RegisterNode(proto::RegisterNodeRequest request, RegisterDone done);
   void CreateChains(const proto::CreateChainsRequest& request, CreateDone done);
   Result<proto::HeartbeatResponse> Heartbeat(const proto::HeartbeatRequest& request);
@@ -63,6 +64,7 @@ class ClusterManager final : public StorageFence {
   // The same map with the space that targets reported last.
   proto::ClusterMap MapWithSpace() const;
   ManagerState::Space TotalSpace() const;
+  proto::Resync Resync() const;
 
   // Calls `watcher` with each new map, on the manager's thread; it must not block. 0: too many
   // watchers. Once Unwatch has returned, the watcher does not run and will not.
@@ -74,12 +76,19 @@ class ClusterManager final : public StorageFence {
 
  private:
   using Task = std::function<void(bool stopping)>;
+  struct Registration {
+    proto::RegisterNodeRequest request;
+    RegisterDone done;
+    Clock::Instant until{};  // it is held that long at most
+  };
 
   ClusterManager(ClusterStore& store, const Clock& clock, const ClusterManagerOptions& options,
                  proto::ClusterMap recovered);
   void Loop();
   bool Enqueue(Task task);
-  Result<proto::RegisterNodeResponse> DoRegister(const proto::RegisterNodeRequest& request);
+  void TryRegister(Registration registration, bool stopping);
+  Result<proto::RegisterNodeResponse> DoRegister(const proto::RegisterNodeRequest& request,
+                                                 Clock::Instant now);
   Result<proto::CreateChainsResponse> DoCreateChains(const proto::CreateChainsRequest& request);
   void SettleTransitions();
   void SettleFences();
@@ -101,6 +110,7 @@ class ClusterManager final : public StorageFence {
   mutable std::mutex queue_mutex_;
   std::condition_variable queue_changed_;
   std::deque<Task> queue_;
+  std::deque<Task> held_;  // to be tried again at the next tick, before what is queued
   bool stopping_ = false;
   std::atomic<bool> fence_asked_{true};  // at first: what ended before the start
 

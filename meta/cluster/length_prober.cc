@@ -52,7 +52,7 @@ class Probing {
  public:
   Probing(transport::ConnectionPool& pool, const MapSource& map, std::span<const ProbeJob> jobs,
           Clock::Instant deadline)
-      : calls_(pool, map()),
+      : calls_(pool, map),
         jobs_(jobs),
         deadline_(deadline),
         reach_(jobs.size(), 0),

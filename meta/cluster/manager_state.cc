@@ -45,11 +45,16 @@ Status CheckAddresses(const proto::RegisterNodeRequest& request) {
   RETURN_IF_ERROR(CheckAddress(request, "unix_path", addresses.unix_path(), false));
   RETURN_IF_ERROR(CheckReachable(request, "framed address", addresses.framed()));
   RETURN_IF_ERROR(CheckAddress(request, "boot_id", addresses.boot_id(), false));
+  RETURN_IF_ERROR(CheckAddress(request, "process", request.process(), false));
   return CheckAddress(request, "failure_domain", request.failure_domain(), false);
 }
 
 bool SameRow(const google::protobuf::MessageLite& a, const google::protobuf::MessageLite& b) {
   return a.SerializeAsString() == b.SerializeAsString();
+}
+
+bool TakesPart(const proto::ChainMember& member) {
+  return member.state() == proto::SERVING || member.state() == proto::SYNCING;
 }
 
 // What is durable of a target: where it is. Space and state come from reports and chains.
@@ -59,6 +64,16 @@ proto::Target TargetRow(TargetId id, uint32_t node, const std::string& uuid) {
   row.set_node_id(node);
   row.set_uuid(uuid);
   return row;
+}
+
+// Whether the change of `chain` to `next` ends a member's part in it.
+bool SomeoneLeft(const proto::Chain& chain, const proto::Chain& next) {
+  return std::any_of(chain.members().begin(), chain.members().end(), [&](const auto& before) {
+    return TakesPart(before) &&
+           std::none_of(next.members().begin(), next.members().end(), [&](const auto& after) {
+             return TakesPart(after) && after.target_id() == before.target_id();
+           });
+  });
 }
 
 }  // namespace
@@ -79,9 +94,7 @@ ManagerState::ManagerState(const LeaseOptions& options, proto::ClusterMap recove
                         .must_know_version = version_};
   }
   for (proto::Target& row : *recovered.mutable_targets()) targets_[row.id()] = {.row = row};
-  for (proto::Chain& row : *recovered.mutable_chains()) {
-    chains_[row.id()] = {.row = row, .changed_at = version_};
-  }
+  for (proto::Chain& row : *recovered.mutable_chains()) chains_[row.id()] = row;
   for (proto::ChainTable& row : *recovered.mutable_tables()) tables_[row.version()] = row;
 }
 
@@ -94,16 +107,22 @@ Result<proto::HeartbeatResponse> ManagerState::Heartbeat(const proto::HeartbeatR
                                        ")");
   }
   NodeEntry& node = found->second;
+  if (node.replaced || node.row.process() != request.process()) {
+    return Status(Code::kNotFound, "heartbeat of node " + std::to_string(request.node_id()) +
+                                       ": its server began anew since process " +
+                                       request.process());
+  }
   for (const proto::TargetReport& report : request.targets()) {
     auto target = targets_.find(report.id());
     if (target == targets_.end() || target->second.row.node_id() != request.node_id()) continue;
-    TakeReport(target->second, report, request.map_version());
+    TakeReport(target->second, report);
   }
   proto::HeartbeatResponse response;
   response.set_map_version(version_);
   // Even the node that gets no lease has been heard: once it knows the map, chains take it back.
   node.lease_over = now + options_.surely_over();
   node.heard = true;
+  node.heard_at = now;
   node.known_version = std::max(node.known_version, request.map_version());
   if (request.map_version() >= std::max(node.must_know_version, fence_version_)) {
     node.leased_until = now + options_.surely_over();
@@ -112,10 +131,10 @@ Result<proto::HeartbeatResponse> ManagerState::Heartbeat(const proto::HeartbeatR
   return response;
 }
 
-void ManagerState::TakeReport(TargetEntry& target, const proto::TargetReport& report,
-                              uint64_t known_version) {
+void ManagerState::TakeReport(TargetEntry& target, const proto::TargetReport& report) {
   target.local = report.state();
-  target.known_version = known_version;
+  target.chains.clear();
+  for (const proto::ChainReport& chain : report.chains()) target.chains[chain.chain_id()] = chain;
   target.row.set_used_bytes(report.used_bytes());
   target.row.set_total_bytes(report.total_bytes());
 }
@@ -179,8 +198,8 @@ Status ManagerState::CheckTargets(const proto::RegisterNodeRequest& request, uin
 }
 
 std::optional<proto::ClusterMap> ManagerState::PlanRegister(
-    const proto::RegisterNodeRequest& request, NodeId node_id,
-    const std::vector<TargetId>& targets) const {
+    const proto::RegisterNodeRequest& request, NodeId node_id, const std::vector<TargetId>& targets,
+    Clock::Instant now) {
   const NodeEntry* known = FindNode(request.uuid());
   proto::Node row;
   row.set_id(known == nullptr ? node_id.value() : known->row.id());
@@ -189,6 +208,7 @@ std::optional<proto::ClusterMap> ManagerState::PlanRegister(
   row.set_state(known == nullptr ? proto::NODE_UP : known->row.state());
   row.set_pid(request.pid());
   row.set_failure_domain(request.failure_domain());
+  row.set_process(request.process());
 
   proto::ClusterMap change;
   change.set_version(version_ + 1);
@@ -201,7 +221,55 @@ std::optional<proto::ClusterMap> ManagerState::PlanRegister(
     *change.add_targets() = TargetRow(id, row.id(), report.uuid());
   }
   if (change.nodes().empty() && change.targets().empty()) return std::nullopt;
+  if (known != nullptr && known->row.process() != row.process()) {
+    AddRestart(row.id(), now, &change);
+  }
   return change;
+}
+
+bool ManagerState::MayRegister(const proto::RegisterNodeRequest& request, Clock::Instant now) {
+  const NodeEntry* known = FindNode(request.uuid());
+  const uint32_t id = known == nullptr ? 0 : known->row.id();
+  const bool restarted = known != nullptr && known->row.process() != request.process();
+  if (restarted && !known->replaced) {
+    nodes_.at(id).replaced = true;
+    nodes_.at(id).replaced_at = now;
+  }
+  for (const proto::TargetReport& report : request.targets()) {
+    const TargetEntry* target = FindTarget(report.uuid());
+    if (target == nullptr || target->row.node_id() == id) continue;
+    if (TakesPart(*target)) return false;  // of a node that is down, and not yet given up
+  }
+  return !restarted || std::none_of(chains_.begin(), chains_.end(), [&](const auto& entry) {
+    return TakesPart(entry.second, id) && TakesPart(NextOf(entry.second, now), id);
+  });
+}
+
+bool ManagerState::TakesPart(const proto::Chain& chain, uint32_t node) const {
+  return std::any_of(
+      chain.members().begin(), chain.members().end(), [&](const proto::ChainMember& member) {
+        return meta::TakesPart(member) && targets_.at(member.target_id()).row.node_id() == node;
+      });
+}
+
+bool ManagerState::TakesPart(const TargetEntry& target) const {
+  for (const auto& [id, chain] : chains_) {
+    for (const proto::ChainMember& member : chain.members()) {
+      if (member.target_id() == target.row.id() && meta::TakesPart(member)) return true;
+    }
+  }
+  return false;
+}
+
+void ManagerState::AddRestart(uint32_t node, Clock::Instant now, proto::ClusterMap* change) {
+  for (const auto& [id, chain] : chains_) {
+    if (!TakesPart(chain, node)) continue;
+    proto::Chain next = NextOf(chain, now);
+    CHECK(!TakesPart(next, node), "chain " + std::to_string(id) + " goes on with node " +
+                                      std::to_string(node) + " through its restart");
+    *change->add_chains() = std::move(next);
+  }
+  HoldLeases(*change);
 }
 
 proto::RegisterNodeResponse ManagerState::Registered(const proto::RegisterNodeRequest& request,
@@ -209,15 +277,19 @@ proto::RegisterNodeResponse ManagerState::Registered(const proto::RegisterNodeRe
   const uint32_t id = FindNode(request.uuid())->row.id();
   nodes_.at(id).lease_over = now + options_.surely_over();
   nodes_.at(id).heard = true;
+  nodes_.at(id).heard_at = now;
   proto::RegisterNodeResponse response;
   response.set_node_id(id);
   response.set_cluster_uuid(cluster_uuid_);
   response.set_heartbeat_ms(static_cast<uint32_t>(options_.heartbeat.count()));
   response.set_lease_ms(static_cast<uint32_t>(options_.lease.count()));
+  for (auto& [target_id, target] : targets_) {
+    if (target.row.node_id() == id) target.local = proto::FAILED;  // unless it is named below
+  }
   for (const proto::TargetReport& report : request.targets()) {
     TargetEntry& target = targets_.at(FindTarget(report.uuid())->row.id());
-    // A node that registers has no map yet: its word counts for "works", not for "up to date".
-    TakeReport(target, report, 0);
+    TakeReport(target, report);
+    target.chains.clear();  // a node that registers has no map yet
     response.add_target_ids(target.row.id());
   }
   return response;
@@ -228,15 +300,30 @@ bool ManagerState::Works(const TargetEntry& target, Clock::Instant now) const {
   return usable && now < nodes_.at(target.row.node_id()).lease_over;
 }
 
-TargetHealth ManagerState::HealthOf(TargetId id, const ChainEntry& chain,
+TargetHealth ManagerState::HealthOf(TargetId id, const proto::Chain& chain, Clock::Instant since,
                                     Clock::Instant now) const {
   const TargetEntry& target = targets_.at(id.value());
-  const bool lease_over = now >= nodes_.at(target.row.node_id()).lease_over;
-  if (lease_over || target.local == proto::FAILED) return TargetHealth::kGone;
-  if (!Works(target, now)) return TargetHealth::kUnknown;
-  const bool current = target.known_version >= chain.changed_at;
-  return target.local == proto::UP_TO_DATE && current ? TargetHealth::kUpToDate
-                                                      : TargetHealth::kOnline;
+  const NodeEntry& node = nodes_.at(target.row.node_id());
+  if (node.replaced) return TargetHealth::kRestarted;
+  if (now >= node.lease_over) return TargetHealth::kGone;
+  if (!node.heard) return TargetHealth::kUnknown;
+  if (!Works(target, now)) return TargetHealth::kGone;
+  if (node.heard_at < since) return TargetHealth::kUnknown;
+  const auto report = target.chains.find(chain.id());
+  const bool complete = report != target.chains.end() && report->second.complete() &&
+                        report->second.chain_version() == chain.version();
+  return complete ? TargetHealth::kComplete : TargetHealth::kUp;
+}
+
+proto::Chain ManagerState::NextOf(const proto::Chain& chain, Clock::Instant now) const {
+  Clock::Instant since = now - options_.overdue();
+  for (const proto::ChainMember& member : chain.members()) {
+    const NodeEntry& node = nodes_.at(targets_.at(member.target_id()).row.node_id());
+    if (member.state() == proto::SERVING && node.replaced) {
+      since = std::max(since, node.replaced_at);
+    }
+  }
+  return NextChain(chain, [&](TargetId target) { return HealthOf(target, chain, since, now); });
 }
 
 std::optional<proto::ClusterMap> ManagerState::PlanTransitions(Clock::Instant now) {
@@ -251,11 +338,9 @@ std::optional<proto::ClusterMap> ManagerState::PlanTransitions(Clock::Instant no
     *row = node.row;
     row->set_state(state);
   }
-  for (const auto& row : chains_) {
-    const ChainEntry& chain = row.second;  // clang 14 captures no structured binding
-    proto::Chain next =
-        NextChain(chain.row, [&](TargetId target) { return HealthOf(target, chain, now); });
-    if (next.version() != chain.row.version()) *change.add_chains() = std::move(next);
+  for (const auto& [id, chain] : chains_) {
+    proto::Chain next = NextOf(chain, now);
+    if (next.version() != chain.version()) *change.add_chains() = std::move(next);
   }
   if (change.nodes().empty() && change.chains().empty()) return std::nullopt;
   HoldLeases(change);
@@ -274,10 +359,15 @@ void ManagerState::HoldLeases(const proto::ClusterMap& change) {
 }
 
 bool ManagerState::FenceOver(Clock::Instant now) const {
+  const uint64_t needed = std::max(fence_version_, left_version_);
   return version_ >= fence_version_ &&
          std::all_of(nodes_.begin(), nodes_.end(), [&](const auto& entry) {
            const NodeEntry& node = entry.second;
-           return node.known_version >= fence_version_ || now >= node.leased_until;
+           if (node.known_version >= needed) return true;
+           return now >= node.leased_until &&
+                  std::none_of(chains_.begin(), chains_.end(), [&](const auto& chain) {
+                    return TakesPart(chain.second, entry.first);
+                  });
          });
 }
 
@@ -302,15 +392,10 @@ bool ManagerState::FencedEverywhere(Incarnation session) const {
 
 Result<std::optional<proto::CreateChainsResponse>> ManagerState::FindChains(
     const proto::CreateChainsRequest& request) const {
-  if (request.replicas() > 1) {
-    return Status(Code::kUnsupported,
-                  "create chains: replication is not available yet in this version (asked for " +
-                      std::to_string(request.replicas()) + " replicas, give 1)");
-  }
   if (tables_.empty()) return std::optional<proto::CreateChainsResponse>();
   const proto::ChainTable& table = tables_.rbegin()->second;
   const int replicas =
-      table.chain_ids().empty() ? 0 : chains_.at(table.chain_ids(0)).row.members_size();
+      table.chain_ids().empty() ? 0 : chains_.at(table.chain_ids(0)).members_size();
   if (static_cast<uint32_t>(replicas) != request.replicas()) {
     return Status(Code::kExists, "create chains: the cluster has chains of " +
                                      std::to_string(replicas) + " replicas, asked for " +
@@ -364,14 +449,21 @@ void ManagerState::Apply(const proto::ClusterMap& change) {
   CHECK(change.version() == version_ + 1, "cluster map change " + std::to_string(change.version()) +
                                               " does not follow " + std::to_string(version_));
   version_ = change.version();
-  for (const proto::Node& row : change.nodes()) nodes_[row.id()].row = row;
+  for (const proto::Node& row : change.nodes()) {
+    NodeEntry& node = nodes_[row.id()];
+    if (node.row.process() != row.process()) node.replaced = false;
+    node.row = row;
+  }
   for (const proto::Target& row : change.targets()) {
     TargetEntry& target = targets_[row.id()];
     target.row.set_id(row.id());
     target.row.set_node_id(row.node_id());
     target.row.set_uuid(row.uuid());
   }
-  for (const proto::Chain& row : change.chains()) chains_[row.id()] = {row, version_};
+  for (const proto::Chain& row : change.chains()) {
+    if (SomeoneLeft(chains_[row.id()], row)) left_version_ = version_;
+    chains_[row.id()] = row;
+  }
   for (const proto::ChainTable& row : change.tables()) tables_[row.version()] = row;
   if (!change.fenced().empty()) fenced_ = FencedRanges(change.fenced());
 }
@@ -380,7 +472,7 @@ void ManagerState::Apply(const proto::ClusterMap& change) {
 std::map<uint32_t, proto::TargetState> ManagerState::StatesInChains() const {
   std::map<uint32_t, proto::TargetState> states;
   for (const auto& [id, chain] : chains_) {
-    for (const proto::ChainMember& member : chain.row.members()) {
+    for (const proto::ChainMember& member : chain.members()) {
       proto::TargetState& state = states[member.target_id()];
       state = std::max(state, member.state());
     }
@@ -395,6 +487,21 @@ ManagerState::Space ManagerState::TotalSpace() const {
     space.total_bytes += target.row.total_bytes();
   }
   return space;
+}
+
+proto::Resync ManagerState::Resync(Clock::Instant now) const {
+  proto::Resync sum;
+  for (const auto& [id, chain] : chains_) {
+    for (const proto::ChainMember& member : chain.members()) {
+      const TargetEntry& target = targets_.at(member.target_id());
+      const auto report = target.chains.find(id);
+      if (member.state() != proto::SERVING || report == target.chains.end()) continue;
+      if (report->second.chain_version() != chain.version() || !Works(target, now)) continue;
+      sum.set_chunks_left(sum.chunks_left() + report->second.chunks_left());
+      sum.set_bytes_per_s(sum.bytes_per_s() + report->second.bytes_per_s());
+    }
+  }
+  return sum;
 }
 
 proto::ClusterMap ManagerState::Map() const {
@@ -412,7 +519,7 @@ proto::ClusterMap ManagerState::Map() const {
     row->set_state(state != states.end() ? state->second
                                          : (usable ? proto::WAITING : proto::OFFLINE));
   }
-  for (const auto& [id, chain] : chains_) *map.add_chains() = chain.row;
+  for (const auto& [id, chain] : chains_) *map.add_chains() = chain;
   for (const auto& [version, table] : tables_) *map.add_tables() = table;
   fenced_.CopyTo(map.mutable_fenced());
   return map;

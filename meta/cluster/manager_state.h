@@ -27,6 +27,8 @@ struct LeaseOptions {
   // A lease has surely run out this long after the manager heard the heartbeat that renewed it:
   // the node counts from when it sent it, and the rest covers clocks that run apart.
   std::chrono::milliseconds surely_over() const { return lease + lease / 10; }
+  // A node that was not heard for so long may have gone.
+  std::chrono::milliseconds overdue() const { return heartbeat * 3 / 2; }
 };
 
 // The cluster manager's rules and what it holds in memory: nodes, targets, chains, leases. No I/O,
@@ -42,17 +44,31 @@ struct LeaseOptions {
 //    member's own report. From the plan on, its node gets no lease until it knows the new map.
 // 3. For one lease after construction no silent node is given up: an earlier manager's leases may
 //    still run. What only brings members back need not wait.
-// 4. A report that a target is up to date counts only when its node knew the chain's present state.
-// 5. No node gets a lease before the map with the newest fence is in force there. So a fence is
-// over
-//    once each node has said that map's version, or the last lease it was given has surely run out.
+// 4. A member that syncs serves only once its own node, in its present process, has said of exactly
+//    the chain's present version that it holds every commit.
+// 5. No node gets a lease before the map with the newest fence is in force there. A fence is over
+//    once each node has said that map's version, or has no lease and takes part in no chain: one
+//    that still does may have a change under way that others commit. What such a node left behind
+//    is told by those that have said the map without it.
 //    One fence at a time is under way: a node is never more than one behind, however many end.
+// 6. When another process becomes a node's own, its targets are out of the chains where they served
+//    or synced, by the same change at the latest: whatever a server held in memory of a chain's
+//    version, it goes on with another. From its first word on the process before gets no lease.
+//    That one is over: a server's disks are locked by the one process that has them.
+// 7. A chain goes on without a member only with members that were heard after that one was known to
+//    be over, or not long before. So those that go together, within about a heartbeat or two, are
+//    given up together, in whatever order that is seen, and any of them resumes the chain.
+//
+// On 7: it does not do to count back, and to take for whole whoever left before a map that the
+// others have not said to know. They act on a map when it comes, under the lease they have, and may
+// commit and die before their next heartbeat.
 class ManagerState {
  public:
   // `recovered` is the map as last persisted.
   ManagerState(const LeaseOptions& options, proto::ClusterMap recovered, Clock::Instant now);
 
-  // Renews the node's lease and takes in its reports. kNotFound: the node must register first.
+  // Renews the node's lease and takes in its reports. kNotFound: the node must register first, or
+  // this is not the process that did last.
   Result<proto::HeartbeatResponse> Heartbeat(const proto::HeartbeatRequest& request,
                                              Clock::Instant now);
 
@@ -63,11 +79,15 @@ class ManagerState {
   };
   // kInvalid says which field cannot be taken in, or that the node is another cluster's.
   Result<IdsNeeded> CheckRegister(const proto::RegisterNodeRequest& request) const;
-  // REQUIRES: CheckRegister is ok; `node` and `targets` are as many as it asked for. Nothing when
-  // the registry already says so.
+  // Notes that the node's process is another one, if it is. False while the node's targets cannot
+  // be taken out of their chains, since it is not known who would be left: to be asked again. That
+  // is decided within a lease.
+  bool MayRegister(const proto::RegisterNodeRequest& request, Clock::Instant now);
+  // REQUIRES: CheckRegister is ok, and MayRegister says so at `now`; `node` and `targets` are as
+  // many as the first asked for. Nothing when the registry already says so.
   std::optional<proto::ClusterMap> PlanRegister(const proto::RegisterNodeRequest& request,
-                                                NodeId node,
-                                                const std::vector<TargetId>& targets) const;
+                                                NodeId node, const std::vector<TargetId>& targets,
+                                                Clock::Instant now);
   // REQUIRES: the node is in the registry. Counts as being heard.
   proto::RegisterNodeResponse Registered(const proto::RegisterNodeRequest& request,
                                          Clock::Instant now);
@@ -105,6 +125,9 @@ class ManagerState {
     uint64_t total_bytes = 0;
   };
   Space TotalSpace() const;
+  // What the members that serve still have to send, as they reported last of their chains as these
+  // are.
+  proto::Resync Resync(Clock::Instant now) const;
   MapVersion version() const { return MapVersion(version_); }
   const std::string& cluster_uuid() const { return cluster_uuid_; }
 
@@ -116,20 +139,25 @@ class ManagerState {
     uint64_t known_version = 0;      // the newest map it has said to be in force
     uint64_t must_know_version = 0;  // no lease before it has applied this map
     bool heard = false;              // since this manager began
+    Clock::Instant heard_at{};
+    bool replaced = false;  // another process has asked to be the node's own
+    Clock::Instant replaced_at{};
   };
   struct TargetEntry {
     proto::Target row;
     proto::LocalState local = proto::LOCAL_STATE_UNSPECIFIED;  // unspecified: not heard of yet
-    uint64_t known_version = 0;                                // the node's map when it reported
+    std::map<uint32_t, proto::ChainReport> chains;             // by chain id, as last reported
   };
-  struct ChainEntry {
-    proto::Chain row;
-    uint64_t changed_at = 0;  // map version
-  };
-
-  TargetHealth HealthOf(TargetId target, const ChainEntry& chain, Clock::Instant now) const;
+  // Who was not heard since `since` is not known to be up.
+  TargetHealth HealthOf(TargetId target, const proto::Chain& chain, Clock::Instant since,
+                        Clock::Instant now) const;
+  proto::Chain NextOf(const proto::Chain& chain, Clock::Instant now) const;
   bool Works(const TargetEntry& target, Clock::Instant now) const;
-  void TakeReport(TargetEntry& target, const proto::TargetReport& report, uint64_t known_version);
+  static void TakeReport(TargetEntry& target, const proto::TargetReport& report);
+  // Whether a member on the node takes part in the chain's commits.
+  bool TakesPart(const proto::Chain& chain, uint32_t node) const;
+  bool TakesPart(const TargetEntry& target) const;
+  void AddRestart(uint32_t node, Clock::Instant now, proto::ClusterMap* change);
   Status CheckTargets(const proto::RegisterNodeRequest& request, uint32_t own_node,
                       uint32_t* unknown) const;
   const NodeEntry* FindNode(const std::string& uuid) const;
@@ -142,12 +170,13 @@ class ManagerState {
   uint64_t version_;
   std::map<uint32_t, NodeEntry> nodes_;
   std::map<uint32_t, TargetEntry> targets_;
-  std::map<uint32_t, ChainEntry> chains_;
+  std::map<uint32_t, proto::Chain> chains_;
   std::map<uint32_t, proto::ChainTable> tables_;
   FencedRanges fenced_;
   FencedRanges fenced_everywhere_;
   uint64_t everywhere_version_ = 0;  // of the newest fence that is over
   uint64_t fence_version_;           // of the newest fence, also while it is only planned
+  uint64_t left_version_ = 0;  // of this manager's newest change that took a member out of a chain
 };
 
 }  // namespace sheaf::meta

@@ -14,7 +14,12 @@ struct Member {
 };
 
 bool IsUp(TargetHealth health) {
-  return health == TargetHealth::kOnline || health == TargetHealth::kUpToDate;
+  return health == TargetHealth::kUp || health == TargetHealth::kComplete;
+}
+
+// Whatever it was doing, it does not do any more.
+bool HasStopped(TargetHealth health) {
+  return health == TargetHealth::kGone || health == TargetHealth::kRestarted;
 }
 
 int Rank(proto::TargetState state) {
@@ -32,14 +37,20 @@ int Rank(proto::TargetState state) {
   }
 }
 
-// The members that served and still do; if all have gone at once, they are the last serving.
+// The members that served and still do; if all have gone at once, they are the last serving. Nobody
+// is given up before it is known who is left: a chain that moved on to members that are dead as
+// well would be theirs alone to resume.
 bool SettleServing(std::vector<Member>& members) {
   bool any_left = false;
+  bool undecided = false;
   for (const Member& member : members) {
-    any_left |= member.now == proto::SERVING && member.health != TargetHealth::kGone;
+    if (member.now != proto::SERVING) continue;
+    any_left |= !HasStopped(member.health);
+    undecided |= member.health == TargetHealth::kUnknown;
   }
+  if (undecided) return true;
   for (Member& member : members) {
-    if (member.now != proto::SERVING || member.health != TargetHealth::kGone) continue;
+    if (member.now != proto::SERVING || !HasStopped(member.health)) continue;
     member.next = any_left ? proto::OFFLINE : proto::LAST_SERVING;
   }
   return any_left;
@@ -62,9 +73,9 @@ bool SettleLastServing(std::vector<Member>& members, bool serving) {
 }
 
 proto::TargetState AfterSyncing(TargetHealth health, bool serving) {
-  if (health == TargetHealth::kGone) return proto::OFFLINE;
+  if (HasStopped(health)) return proto::OFFLINE;
   if (!serving) return proto::WAITING;
-  return health == TargetHealth::kUpToDate ? proto::SERVING : proto::SYNCING;
+  return health == TargetHealth::kComplete ? proto::SERVING : proto::SYNCING;
 }
 
 void SettleOthers(std::vector<Member>& members, bool serving) {
@@ -80,7 +91,7 @@ void SettleOthers(std::vector<Member>& members, bool serving) {
     if (member.now != proto::WAITING) continue;
     if (gone) {
       member.next = proto::OFFLINE;
-    } else if (member.health == TargetHealth::kOnline && serving && !syncing) {
+    } else if (IsUp(member.health) && serving && !syncing) {
       member.next = proto::SYNCING;
       syncing = true;
     }

@@ -225,6 +225,7 @@ Result<proto::ClusterStatus> ClusterService::DescribeCluster() const {
   }
   ASSIGN_OR_RETURN(const uint64_t backlog, Reclaimer::CountBacklog(*view));
   status.set_removal_backlog(backlog);
+  *status.mutable_resync() = parts_.manager.Resync();
   status.set_meta_address(address_);
   status.set_meta_pid(getpid());
   status.set_version(Version());

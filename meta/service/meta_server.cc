@@ -28,9 +28,17 @@
 namespace sheaf::meta {
 namespace {
 
-bool Serves(const proto::Chain& chain) {
-  return std::any_of(chain.members().begin(), chain.members().end(),
-                     [](const auto& member) { return member.state() == proto::SERVING; });
+int64_t CountMembers(const proto::Chain& chain, proto::TargetState state) {
+  return std::count_if(chain.members().begin(), chain.members().end(),
+                       [&](const auto& member) { return member.state() == state; });
+}
+
+enum class ChainState { kServing, kDegraded, kDown };
+
+ChainState StateOf(const proto::Chain& chain) {
+  const int64_t serving = CountMembers(chain, proto::SERVING);
+  if (serving == 0) return ChainState::kDown;
+  return serving == chain.members_size() ? ChainState::kServing : ChainState::kDegraded;
 }
 
 }  // namespace
@@ -67,6 +75,7 @@ struct MetaServer::Parts {
   Status StartFrames(const MetaServerOptions& options);
   void AddMetrics();
   void AddClusterMetrics();
+  void AddChainMetrics();
 };
 
 Status MetaServer::Parts::OpenStore(const MetaServerOptions& options, const Clock& clock) {
@@ -256,15 +265,40 @@ void MetaServer::Parts::AddClusterMetrics() {
                                [&](const proto::Node& node) { return node.state() == state; }));
                          });
   }
-  for (const bool serves : {true, false}) {
-    metrics->AddCallback("sheaf_meta_chains", "Chains that serve, and those that cannot",
-                         {{"state", serves ? "serving" : "down"}}, [this, serves] {
+  AddChainMetrics();
+}
+
+void MetaServer::Parts::AddChainMetrics() {
+  for (const auto& [state, name] : {std::pair(ChainState::kServing, "serving"),
+                                    {ChainState::kDegraded, "degraded"},
+                                    {ChainState::kDown, "down"}}) {
+    metrics->AddCallback("sheaf_meta_chains",
+                         "Chains that serve with all members, with some, and with none",
+                         {{"state", name}}, [this, state = state] {
                            const auto map = manager->Map();
                            return static_cast<double>(std::count_if(
                                map->chains().begin(), map->chains().end(),
-                               [&](const proto::Chain& chain) { return Serves(chain) == serves; }));
+                               [&](const proto::Chain& chain) { return StateOf(chain) == state; }));
                          });
   }
+  for (const auto& [state, name] : {std::pair(proto::SERVING, "serving"),
+                                    {proto::SYNCING, "syncing"},
+                                    {proto::WAITING, "waiting"},
+                                    {proto::LAST_SERVING, "lastserving"},
+                                    {proto::OFFLINE, "offline"}}) {
+    metrics->AddCallback("sheaf_meta_chain_members", "Members of chains in this state",
+                         {{"state", name}}, [this, state = state] {
+                           int64_t count = 0;
+                           const auto map = manager->Map();
+                           for (const proto::Chain& chain : map->chains()) {
+                             count += CountMembers(chain, state);
+                           }
+                           return static_cast<double>(count);
+                         });
+  }
+  metrics->AddCallback("sheaf_meta_resync_chunks_left",
+                       "Chunks still to be compared until every chain has all its replicas", {},
+                       [this] { return static_cast<double>(manager->Resync().chunks_left()); });
 }
 
 Result<std::unique_ptr<MetaServer>> MetaServer::Start(const MetaServerOptions& options,

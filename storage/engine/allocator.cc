@@ -129,6 +129,20 @@ void Allocator::Commit(std::span<const BlockNumber> added, std::span<const Block
   counts_.retired += dropped.size();
 }
 
+void Allocator::NameAgain(std::span<const BlockNumber> retired) {
+  std::lock_guard lock(mutex_);
+  CHECK(counts_.retired >= retired.size(), "more blocks named again than retired");
+  for (BlockNumber block : retired) {
+    Slab& slab = slabs_[block / blocks_per_slab_];
+    const uint32_t i = block % blocks_per_slab_;
+    CHECK(Test(slab.used, i) && !Test(slab.named, i),
+          "block " + std::to_string(block) + " named again but not retired");
+    Set(slab.named, i);
+  }
+  counts_.retired -= retired.size();
+  counts_.named += retired.size();
+}
+
 void Allocator::Free(BlockNumber block) {
   Slab& slab = slabs_[block / blocks_per_slab_];
   const uint32_t i = block % blocks_per_slab_;

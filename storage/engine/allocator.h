@@ -18,7 +18,8 @@ namespace sheaf::storage {
 //
 // The life of a block:
 //   free -> pending (Allocate) -> named by the index (Commit) -> retired (Commit of the version
-//   without it) -> free (Release); pending -> free (Abandon) when its write failed.
+//   without it) -> free (Release); pending -> free (Abandon) when its write failed; retired ->
+//   named (NameAgain) when the version without it was taken back.
 //
 // Invariants:
 //  1. A block is in one state only; every transition checks the state it leaves (CHECK).
@@ -50,6 +51,8 @@ class Allocator {
   // Pending blocks that an index commit now names, and named ones that it no longer does.
   // A block may be in both (written and replaced within one group).
   void Commit(std::span<const BlockNumber> added, std::span<const BlockNumber> dropped);
+  // Retired blocks that an index commit names after all. REQUIRES: nobody releases them.
+  void NameAgain(std::span<const BlockNumber> retired);
   void Release(std::span<const BlockNumber> retired);
   void Abandon(std::span<const BlockNumber> pending);
   // At start: `block` is named by the index. kCorrupt when it is named twice or outside the slabs.

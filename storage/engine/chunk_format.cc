@@ -10,6 +10,7 @@ namespace {
 
 constexpr char kTargetTable = 0x01;
 constexpr char kChunkTable = 0x10;
+constexpr char kStreamRowTable = 0x20;
 
 template <typename T>
 void AppendBigEndian(std::string& out, T value) {
@@ -145,8 +146,7 @@ Status CheckHead(std::string_view key, const DiskHead& head) {
   }
   const uint8_t log2 = head.chunk_size_log2;
   if (head.format != kIndexFormat || head.reserved != 0 || head.reserved2 != 0 ||
-      head.state != static_cast<uint8_t>(RecordState::kClean) ||
-      (head.flags & ~kHeadInlinePage) != 0) {
+      head.state != kHeadState || (head.flags & ~kHeadInlinePage) != 0) {
     return Corrupt(key, "unknown format, state or flags");
   }
   if (log2 < 16 || log2 > 26 || head.length > (uint32_t{1} << log2) || head.version == 0) {
@@ -237,7 +237,7 @@ Result<uint64_t> DecodeTarget(std::string_view value) {
 std::string EncodeHead(std::string_view key, const ChunkRecord& record) {
   DiskHead head{};
   head.format = kIndexFormat;
-  head.state = static_cast<uint8_t>(RecordState::kClean);
+  head.state = kHeadState;
   head.chunk_size_log2 = static_cast<uint8_t>(std::countr_zero(record.chunk_size));
   head.length = record.length;
   head.version = record.version.value();
@@ -280,6 +280,67 @@ std::string EncodePage(std::string_view key, const ChunkPage& page) {
 Result<std::shared_ptr<const ChunkPage>> DecodePage(std::string_view key, std::string_view value) {
   ASSIGN_OR_RETURN(std::string_view body, CheckedBody(key, value, sizeof(DiskPage)));
   return ParsePageBody(key, body);
+}
+
+std::string FirstStreamRowKey() { return std::string(1, kStreamRowTable); }
+
+bool IsStreamRowKey(std::string_view key) { return !key.empty() && key[0] == kStreamRowTable; }
+
+std::string StreamRowKey(const Engine::StreamRow& row) {
+  std::string key;
+  key.reserve(kStreamRowKeyBytes);
+  key.push_back(kStreamRowTable);
+  AppendBigEndian(key, row.chain.value());
+  AppendBigEndian(key, row.incarnation.value());
+  AppendBigEndian(key, row.stream);
+  return key;
+}
+
+Result<Engine::StreamRow> DecodeStreamRowKey(std::string_view key) {
+  if (key.size() != kStreamRowKeyBytes || !IsStreamRowKey(key)) {
+    return Corrupt(key, "not the key of a stream row");
+  }
+  Engine::StreamRow row;
+  row.chain = ChainId(ReadBigEndian<uint32_t>(key.substr(1)));
+  row.incarnation = Incarnation(ReadBigEndian<uint64_t>(key.substr(5)));
+  row.stream = ReadBigEndian<uint32_t>(key.substr(13));
+  return row;
+}
+
+std::string EncodeStreamRow(std::string_view key, const Engine::StreamRow& row) {
+  DiskStreamRow stored{};
+  stored.format = kStreamRowFormat;
+  if (row.done) stored.flags |= kStreamRowDone;
+  if (row.more) stored.flags |= kStreamRowMore;
+  stored.chunk_length = row.chunk_length;
+  stored.sequence = row.sequence;
+  stored.fingerprint = row.fingerprint;
+  stored.version = row.version.value();
+  stored.removed = row.removed;
+  std::string value;
+  AppendStruct(value, stored);
+  AppendValueCrc(key, value);
+  return value;
+}
+
+Result<Engine::StreamRow> DecodeStreamRow(std::string_view key, std::string_view value) {
+  ASSIGN_OR_RETURN(Engine::StreamRow row, DecodeStreamRowKey(key));
+  ASSIGN_OR_RETURN(std::string_view body, CheckedBody(key, value, sizeof(DiskStreamRow)));
+  const auto stored = TakeStruct<DiskStreamRow>(body);
+  if (!body.empty()) return Corrupt(key, "bytes after the stream row");
+  if (stored.format != kStreamRowFormat || stored.reserved != 0 || stored.reserved2 != 0 ||
+      (stored.flags & ~(kStreamRowDone | kStreamRowMore)) != 0) {
+    return Corrupt(key, "unknown format or flags");
+  }
+  if (stored.chunk_length > kMaxChunkBytes) return Corrupt(key, "chunk length out of range");
+  row.sequence = stored.sequence;
+  row.fingerprint = stored.fingerprint;
+  row.done = (stored.flags & kStreamRowDone) != 0;
+  row.version = ChunkVersion(stored.version);
+  row.chunk_length = stored.chunk_length;
+  row.removed = stored.removed;
+  row.more = (stored.flags & kStreamRowMore) != 0;
+  return row;
 }
 
 }  // namespace sheaf::storage

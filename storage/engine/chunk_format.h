@@ -14,19 +14,21 @@
 
 // What the chunk index stores: keys and values, byte for byte. docs/FORMAT.md restates it.
 //
-// Keys are big-endian, so that RocksDB's order is (chain, data_id, index):
+// Keys are big-endian, so that RocksDB's order is (chain, data_id, index). The first byte is the
+// table: 0x01 the target record (the whole key), 0x10 chunks, 0x20 stream rows.
 //
-//   offset  size  field
-//        0     1  table: 0x01 target record (the whole key), 0x10 chunks
-//        1     4  chain id
-//        5     8  data_id
-//       13     4  chunk index
-//       17     1  kind: 0x01 clean head, 0x02 dirty head (reserved), 0x03 page,
-//                 0x04 page of a dirty version (reserved)
+//   of a chunk                            of a stream row
+//   offset  size  field                   offset  size  field
+//        0     1  0x10                         0     1  0x20
+//        1     4  chain id                     1     4  chain id
+//        5     8  data_id                      5     8  incarnation
+//       13     4  chunk index                 13     4  stream
+//       17     1  kind: 0x01 head,
+//                 0x03 page
 //       18     2  page number (pages only)
 //
-// Kinds 0x02 and 0x04 are for replication: a dirty version lies beside the clean one, its version
-// (8 bytes) after the kind. Nothing writes them yet and a reader refuses them.
+// A chunk has one version here, the newest durable one. That others of its chain may not have it
+// yet is not stored: after a restart it counts as committed.
 //
 // Values are little-endian and end with four bytes: CRC32C over the key and then the value before
 // them, so that a value under a wrong key is found too.
@@ -39,10 +41,10 @@ static_assert(std::endian::native == std::endian::little, "values are copied as 
 
 inline constexpr uint8_t kIndexFormat = 1;
 inline constexpr size_t kChunkPrefixBytes = 17;
+inline constexpr size_t kStreamRowKeyBytes = 17;
 inline constexpr size_t kValueCrcBytes = 4;
 
-enum class KeyKind : uint8_t { kHead = 1, kDirtyHead = 2, kPage = 3, kDirtyPage = 4 };
-enum class RecordState : uint8_t { kClean = 1, kDirty = 2 };
+enum class KeyKind : uint8_t { kHead = 1, kPage = 3 };
 
 // The target's own record, written once when the index is made.
 struct DiskTarget {
@@ -58,7 +60,7 @@ inline constexpr uint32_t kTargetMagic = 0x54464853;
 
 struct DiskHead {
   uint8_t format;            // kIndexFormat
-  uint8_t state;             // RecordState
+  uint8_t state;             // kHeadState
   uint8_t flags;             // kHeadInlinePage
   uint8_t chunk_size_log2;   // 16 to 26
   uint32_t length;           // bytes; at most the chunk size
@@ -71,6 +73,7 @@ struct DiskHead {
 };                           // with kHeadInlinePage, one page body follows
 static_assert(sizeof(DiskHead) == 32 && offsetof(DiskHead, version) == 8 &&
               offsetof(DiskHead, checksum) == 20 && offsetof(DiskHead, stored_pages) == 24);
+inline constexpr uint8_t kHeadState = 1;
 inline constexpr uint8_t kHeadInlinePage = 1;
 
 // A page body: DiskPage, `extents` of DiskExtent in rising `first`, then four unit CRC32Cs (u32) a
@@ -91,6 +94,26 @@ static_assert(sizeof(DiskPage) == 4 && sizeof(DiskExtent) == 8);
 inline constexpr size_t kMaxPageBodyBytes =
     sizeof(DiskPage) + kBlocksPerPage * sizeof(DiskExtent) + kUnitsPerPage * sizeof(uint32_t);
 inline constexpr size_t kMaxValueBytes = sizeof(DiskHead) + kMaxPageBodyBytes + kValueCrcBytes;
+
+// A stream's last mutation on a chain (Engine::StreamRow); what it is of is in the key.
+struct DiskStreamRow {
+  uint8_t format;         // kStreamRowFormat
+  uint8_t flags;          // kStreamRowDone, kStreamRowMore
+  uint16_t reserved;      // 0
+  uint32_t chunk_length;  // bytes; at most kMaxChunkBytes
+  uint64_t sequence;
+  uint64_t fingerprint;
+  uint64_t version;       // of the chunk
+  uint32_t removed;       // chunks
+  uint32_t reserved2;     // 0
+};
+static_assert(sizeof(DiskStreamRow) == 40);
+static_assert(offsetof(DiskStreamRow, chunk_length) == 4 && offsetof(DiskStreamRow, sequence) == 8);
+static_assert(offsetof(DiskStreamRow, fingerprint) == 16 && offsetof(DiskStreamRow, version) == 24);
+static_assert(offsetof(DiskStreamRow, removed) == 32);
+inline constexpr uint8_t kStreamRowFormat = 1;
+inline constexpr uint8_t kStreamRowDone = 1;
+inline constexpr uint8_t kStreamRowMore = 2;
 
 struct IndexKey {
   Engine::ChunkKey chunk;
@@ -124,5 +147,14 @@ Result<StoredHead> DecodeHead(std::string_view key, std::string_view value);
 
 std::string EncodePage(std::string_view key, const ChunkPage& page);
 Result<std::shared_ptr<const ChunkPage>> DecodePage(std::string_view key, std::string_view value);
+
+// The least key of a stream row; every chunk's is less.
+std::string FirstStreamRowKey();
+bool IsStreamRowKey(std::string_view key);
+std::string StreamRowKey(const Engine::StreamRow& row);
+// A row of which only what the key says is set.
+Result<Engine::StreamRow> DecodeStreamRowKey(std::string_view key);
+std::string EncodeStreamRow(std::string_view key, const Engine::StreamRow& row);
+Result<Engine::StreamRow> DecodeStreamRow(std::string_view key, std::string_view value);
 
 }  // namespace sheaf::storage

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "common/log.h"
 #include "common/rocksdb_log.h"
 #include "storage/engine/chunk_format.h"
 
@@ -111,7 +112,8 @@ class RecordBuilder {
 };
 
 Engine::ChunkState StateOf(const DiskHead& head) {
-  return {head.length, ChunkVersion(head.version), ChainVersion(head.chain_version), head.checksum};
+  return {head.length, ChunkVersion(head.version), ChainVersion(head.chain_version), head.checksum,
+          uint32_t{1} << head.chunk_size_log2};
 }
 
 // Puts and deletes that take the index from `before` to `after`.
@@ -155,7 +157,7 @@ Result<std::vector<Engine::ListedChunk>> ListFrom(rocksdb::DB& db, const std::st
   std::unique_ptr<rocksdb::Iterator> it(db.NewIterator(options));
   std::vector<Engine::ListedChunk> chunks;
   it->Seek(start);
-  while (it->Valid() && chunks.size() < limit) {
+  while (it->Valid() && chunks.size() < limit && !IsStreamRowKey(ToView(it->key()))) {
     ASSIGN_OR_RETURN(const IndexKey key, DecodeIndexKey(ToView(it->key())));
     Engine::ListedChunk chunk{key.chunk, {}, Status::Ok()};
     bool many_pages = false;
@@ -178,6 +180,15 @@ Result<std::vector<Engine::ListedChunk>> ListFrom(rocksdb::DB& db, const std::st
   }
   RETURN_IF_ERROR(FromRocksDb(it->status(), "list chunks"));
   return chunks;
+}
+
+// At the first row. Rows share no prefix, so every scan of them is in total order.
+std::unique_ptr<rocksdb::Iterator> StreamRowIterator(rocksdb::DB& db) {
+  rocksdb::ReadOptions options;
+  options.total_order_seek = true;
+  std::unique_ptr<rocksdb::Iterator> it(db.NewIterator(options));
+  it->Seek(FirstStreamRowKey());
+  return it;
 }
 
 // One chunk's entries as they are come across, sound or not.
@@ -294,13 +305,50 @@ Result<RecordRef> ChunkIndex::Load(const Engine::ChunkKey& key) {
   return builder.Finish();
 }
 
-Status ChunkIndex::Commit(std::span<const Change> changes) {
+Status ChunkIndex::Commit(std::span<const Change> changes,
+                          std::span<const Engine::StreamRow> rows) {
   rocksdb::WriteBatch batch;
   for (const Change& change : changes) AppendChange(change, batch);
+  for (const Engine::StreamRow& row : rows) {
+    const std::string key = StreamRowKey(row);
+    batch.Put(key, EncodeStreamRow(key, row));
+  }
   if (batch.Count() == 0) return Status::Ok();
   rocksdb::WriteOptions options;
   options.sync = true;
   return FromRocksDb(db_->Write(options, &batch), "commit chunk index");
+}
+
+Result<std::vector<Engine::StreamRow>> ChunkIndex::LoadStreamRows() {
+  std::vector<Engine::StreamRow> rows;
+  const auto it = StreamRowIterator(*db_);
+  for (; it->Valid() && IsStreamRowKey(ToView(it->key())); it->Next()) {
+    auto row = DecodeStreamRow(ToView(it->key()), ToView(it->value()));
+    if (row.ok()) {
+      rows.push_back(*row);
+    } else {
+      LogError("a stream row is left out: {}", row.status().ToString());
+    }
+  }
+  RETURN_IF_ERROR(FromRocksDb(it->status(), "load stream rows"));
+  return rows;
+}
+
+Status ChunkIndex::RemoveStreamRows(const std::function<bool(Incarnation)>& over) {
+  constexpr uint32_t kMaxRemoved = 4096;  // rows of one batch
+  rocksdb::WriteBatch batch;
+  const auto it = StreamRowIterator(*db_);
+  for (; it->Valid() && IsStreamRowKey(ToView(it->key())); it->Next()) {
+    const auto row = DecodeStreamRowKey(ToView(it->key()));
+    if (!row.ok() || !over(row->incarnation)) continue;
+    batch.Delete(it->key());
+    if (batch.Count() < kMaxRemoved) continue;
+    RETURN_IF_ERROR(FromRocksDb(db_->Write({}, &batch), "remove stream rows"));
+    batch.Clear();
+  }
+  RETURN_IF_ERROR(FromRocksDb(it->status(), "remove stream rows"));
+  if (batch.Count() == 0) return Status::Ok();
+  return FromRocksDb(db_->Write({}, &batch), "remove stream rows");
 }
 
 Result<std::vector<Engine::ListedChunk>> ChunkIndex::List(ChainId chain,
@@ -337,7 +385,7 @@ Status ChunkIndex::ForEach(const View& view, const Visit& visit, const Damaged& 
   std::optional<EntryReader> entry;
   it->SeekToFirst();
   if (it->Valid() && ToView(it->key()) == TargetKey()) it->Next();
-  for (; it->Valid(); it->Next()) {
+  for (; it->Valid() && !IsStreamRowKey(ToView(it->key())); it->Next()) {
     ASSIGN_OR_RETURN(const IndexKey key, DecodeIndexKey(ToView(it->key())));
     if (!entry.has_value() || entry->key() != key.chunk) {
       if (entry.has_value()) RETURN_IF_ERROR(entry->Finish(visit, damaged));

@@ -19,9 +19,9 @@ class WriteBatch;
 
 namespace sheaf::storage {
 
-// The chunk records of one target in RocksDB (chunk_format.h says how). Every call blocks: engine
-// threads only. Thread-safe; but Load of a chunk must not run beside a Commit of it (the chunk
-// table sees to that), since a record of several pages is read with several look-ups.
+// The chunk records and stream rows of one target in RocksDB (chunk_format.h says how). Every call
+// blocks: engine threads only. Thread-safe; but Load of a chunk must not run beside a Commit of it
+// (the chunk table sees to that), since a record of several pages is read with several look-ups.
 class ChunkIndex {
  public:
   struct Change {
@@ -44,8 +44,15 @@ class ChunkIndex {
   // Null when the chunk does not exist.
   Result<RecordRef> Load(const Engine::ChunkKey& key);
 
-  // All changes or none, durable when it answers. Writes only the pages that differ.
-  Status Commit(std::span<const Change> changes);
+  // All changes and rows or none, durable when it answers. Writes only the pages that differ; of
+  // several rows of one stream the last one stays.
+  Status Commit(std::span<const Change> changes, std::span<const Engine::StreamRow> rows);
+
+  // Every row; one that is damaged is logged and left out.
+  Result<std::vector<Engine::StreamRow>> LoadStreamRows();
+  // Removes the rows whose incarnation `over` says. Not synced: what a crash brings back is as good
+  // as what was never removed.
+  Status RemoveStreamRows(const std::function<bool(Incarnation)>& over);
 
   // One whose head is damaged is left out.
   Result<std::vector<Engine::ListedChunk>> List(ChainId chain, std::optional<ChunkId> after,

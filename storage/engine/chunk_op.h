@@ -15,12 +15,15 @@ namespace sheaf::storage {
 // The first three flags belong to the chunk table's lock; the rest to the thread of `io` while
 // running.
 struct ChunkOp {
-  enum class Kind : uint8_t { kWrite, kTruncate, kRemove };
+  enum class Kind : uint8_t { kWrite, kTruncate, kRemove, kNote, kStamp, kRevert };
 
   Kind kind = Kind::kWrite;
   Engine::WriteArgs args;  // key, chunk size and chain version for every kind
   uint32_t length = 0;     // truncate: the new length
   bool extend = false;
+  uint64_t ticket = 0;     // revert: of the first version that goes; 0: none
+  Engine::ChunkState want;  // stamp
+  std::vector<Engine::StreamRow> rows;
   std::vector<uint32_t> unit_crcs;  // of the payload's whole units, the first one first
   IoContext* io = nullptr;
   Engine::StateDone done;
@@ -38,7 +41,7 @@ struct ChunkOp {
   const Engine::ChunkKey& key() const { return args.key; }
   uint32_t end() const { return args.offset + static_cast<uint32_t>(args.bytes.size()); }
 
-  // Blocks that both may write or read. Truncation and removal change what every other op sees.
+  // Blocks that both may write or read. All but writes change, or take, what every other op sees.
   bool ConflictsWith(const ChunkOp& other) const {
     if (kind != Kind::kWrite || other.kind != Kind::kWrite) return true;
     return args.offset / kBlockBytes <= (other.end() - 1) / kBlockBytes &&
@@ -53,7 +56,8 @@ inline std::string ToString(const Engine::ChunkKey& key) {
 
 inline Engine::ChunkState StateOf(const ChunkRecord* record) {
   if (record == nullptr) return {};
-  return {record->length, record->version, record->chain_version, record->checksum};
+  return {record->length, record->version, record->chain_version, record->checksum,
+          record->chunk_size};
 }
 
 }  // namespace sheaf::storage

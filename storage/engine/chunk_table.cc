@@ -33,6 +33,11 @@ SlotRef ChunkTable::FindOrAdd(const Engine::ChunkKey& key) {
   return slot;
 }
 
+SlotRef ChunkTable::Find(const Engine::ChunkKey& key) const {
+  const auto found = slots_.find(key);
+  return found != slots_.end() ? found->second : nullptr;
+}
+
 SlotRef ChunkTable::LookUp(const Engine::ChunkKey& key) {
   SlotRef slot = FindOrAdd(key);
   ++(slot->loaded ? hits_ : misses_);
@@ -41,8 +46,8 @@ SlotRef ChunkTable::LookUp(const Engine::ChunkKey& key) {
 
 void ChunkTable::Settle(ChunkSlot& slot) {
   bytes_ -= slot.charge;
-  slot.charge = sizeof(ChunkSlot) + 128;  // with its map and list nodes
-  if (slot.committed != nullptr) slot.charge += slot.committed->Footprint();
+  slot.charge = sizeof(ChunkSlot) + 128 + slot.held.bytes();  // with its map and list nodes
+  if (slot.indexed != nullptr) slot.charge += slot.indexed->Footprint();
   bytes_ += slot.charge;
   Evict();
 }

@@ -8,6 +8,7 @@
 
 #include "common/guarded.h"
 #include "storage/engine/chunk_op.h"
+#include "storage/engine/held_versions.h"
 
 namespace sheaf::storage {
 
@@ -20,14 +21,15 @@ struct ChunkKeyHash {
 // A chunk that is known in memory: its record, and the changes under way.
 //
 // Invariants:
-//  1. `committed` is what the index has, durably; reads see this one only.
-//  2. `staged` is `committed` with every change applied that was handed to the committer; the next
+//  1. `indexed` is what the index has, durably. With held versions it is the last of them; reads
+//     see what the chain has committed, unless they ask for a later one.
+//  2. `staged` is `indexed` with every change applied that was handed to the committer; the next
 //     change builds on it.
 //  3. Changes are staged in the order of `queue`, so they commit in the order of the calls.
 //  4. A queued change runs when no unstaged one before it touches the same blocks: what it reads
 //     to modify is on disk, and nobody replaces it meanwhile.
 //  5. A slot that is busy is not evicted: a record is loaded only while no change of it is under
-//     way, so a load never brings an old record back.
+//     way and no version held, so a load never brings an old record back, nor shows a new one.
 struct ChunkSlot {
   static constexpr size_t kMaxQueued = 1024;   // changes; beyond: busy
   static constexpr size_t kMaxWaiters = 4096;  // reads that wait for the load; beyond: busy
@@ -39,8 +41,9 @@ struct ChunkSlot {
   const Engine::ChunkKey key;
   bool loaded = false;
   bool loading = false;
-  RecordRef committed;
+  RecordRef indexed;
   RecordRef staged;
+  HeldVersions held;
   // Lists hold no memory while they are empty, as they are in nearly every slot; a deque's half KiB
   // is more than all the rest of one.
   std::list<OpRef> queue;
@@ -50,8 +53,12 @@ struct ChunkSlot {
   std::list<ChunkSlot*>::iterator lru;
 
   bool IsBusy() const {
-    return loading || !queue.empty() || commits_in_flight > 0 || !waiters.empty();
+    return loading || !queue.empty() || commits_in_flight > 0 || !waiters.empty() ||
+           !held.empty();
   }
+  bool IsChanging() const { return !queue.empty() || commits_in_flight > 0; }
+  // What a read through ticket `upto` sees. REQUIRES: loaded.
+  const RecordRef& At(uint64_t upto) const { return held.empty() ? indexed : held.At(upto); }
   // Marks the queued changes that may run now as running and answers them (invariant 4).
   std::vector<OpRef> TakeRunnable();
 };
@@ -64,6 +71,8 @@ class ChunkTable {
   explicit ChunkTable(size_t limit_bytes) : limit_bytes_(limit_bytes) {}
 
   SlotRef FindOrAdd(const Engine::ChunkKey& key);
+  // Null when it is not known.
+  SlotRef Find(const Engine::ChunkKey& key) const;
   // FindOrAdd for a call's own chunk: counts whether its record was in memory.
   SlotRef LookUp(const Engine::ChunkKey& key);
   // To be called after a slot's state changed: counts its memory anew and evicts what is too much.

@@ -109,7 +109,10 @@ void Committer::CommitGroup(std::vector<Item>& group) {
     status = WriteIndex(group);
     Count(group.size(), status.ok(), std::chrono::steady_clock::now() - begin);
     if (status.ok()) {
-      for (const Item& item : group) space_.allocator().Commit(item.added, item.dropped);
+      for (const Item& item : group) {
+        space_.allocator().Commit(item.added, item.dropped);
+        space_.allocator().NameAgain(item.named_again);
+      }
     } else {
       Fail(status);
     }
@@ -119,6 +122,7 @@ void Committer::CommitGroup(std::vector<Item>& group) {
     std::vector<BlockNumber> retired;
     for (const Item& item : group) {
       retired.insert(retired.end(), item.dropped.begin(), item.dropped.end());
+      retired.insert(retired.end(), item.unused.begin(), item.unused.end());
     }
     pins_.Retire(std::move(retired));
   }
@@ -141,25 +145,43 @@ Committer::Counts Committer::counts() const {
 
 Status Committer::WriteIndex(const std::vector<Item>& group) {
   std::vector<ChunkIndex::Change> changes;
+  std::vector<Engine::StreamRow> rows;
   {
     std::unordered_map<const ChunkSlot*, size_t> places;
     auto table = table_.Lock();
     for (const Item& item : group) {
+      rows.insert(rows.end(), item.rows.begin(), item.rows.end());
+      if (item.slot == nullptr) continue;
       const auto [place, is_new] = places.emplace(item.slot.get(), changes.size());
-      if (is_new) changes.push_back({item.slot->key, item.slot->committed, nullptr});
+      if (is_new) changes.push_back({item.slot->key, item.slot->indexed, nullptr});
       changes[place->second].after = item.after;
     }
   }
-  return index_.Commit(changes);
+  return index_.Commit(changes, rows);
 }
 
-void Committer::Publish(const std::vector<Item>& group, bool committed) {
+void Committer::Publish(std::vector<Item>& group, bool committed) {
   auto table = table_.Lock();
-  for (const Item& item : group) {
+  for (Item& item : group) {
+    if (item.slot == nullptr) continue;
     --item.slot->commits_in_flight;
-    if (committed) item.slot->committed = item.after;
+    if (committed) PublishOne(item);
     table->Settle(*item.slot);
   }
+}
+
+void Committer::PublishOne(Item& item) {
+  ChunkSlot& slot = *item.slot;
+  if (item.revert_from.has_value()) {
+    slot.held.Forget(*item.revert_from);
+  } else if (item.ticket != 0 || !slot.held.empty()) {
+    slot.held.Add({.ticket = item.ticket,
+                   .before = slot.indexed,
+                   .after = item.after,
+                   .added = std::exchange(item.added, {}),
+                   .dropped = std::exchange(item.dropped, {})});
+  }
+  slot.indexed = item.after;
 }
 
 void Committer::Answer(std::vector<Item>& group, const Status& status) {

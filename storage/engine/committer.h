@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -30,7 +31,8 @@ namespace sheaf::storage {
 //  3. The index write is synced before any answer and before any read sees the new records
 //     (EngineCrashTest.IgnoringOneIndexSyncIsFound).
 //  4. Blocks of replaced versions are retired after that, and used again only once no read holds
-//     them (EngineTest.ReadKeepsItsVersionWhileTheChunkIsOverwritten).
+//     them (EngineTest.ReadKeepsItsVersionWhileTheChunkIsOverwritten) and no version does that may
+//     be gone back to (EngineHeldTest.ReleaseFreesWhatAHeldVersionReplaced).
 //  5. Changes of one chunk commit in the order they were added; within a group the last one is what
 //     the index gets (EngineModelTest). The index stage is one thread, so what a chunk's record was
 //     before a group is what the group before it left
@@ -39,15 +41,23 @@ namespace sheaf::storage {
 //     until the next start (EngineTest.FailedSyncTakesTheTargetOutOfService). One that is under way
 //     when a slab sync fails stands: its own blocks were synced before
 //     (CommitterTest.AFailedSlabSyncStopsItsGroupAndLeavesTheOneBefore).
+//  7. Stream rows are in the index write of the change they came with
+//     (EngineHeldCrashTest.EveryWriteBoundary).
 //
 // Thread-safe. The destructor commits what is queued, then joins.
 class Committer {
  public:
   struct Item {
-    SlotRef slot;
-    RecordRef after;  // null: removed
+    SlotRef slot;         // null: rows only
+    RecordRef after;      // null: removed
+    uint64_t ticket = 0;  // not 0: the version before it is held
+    // Versions from this ticket on are taken back: the one after which is `after` is the newest.
+    std::optional<uint64_t> revert_from;
     std::vector<BlockNumber> added;
     std::vector<BlockNumber> dropped;
+    std::vector<BlockNumber> named_again;  // by a revert, as is
+    std::vector<BlockNumber> unused;       // what it leaves to nobody
+    std::vector<Engine::StreamRow> rows;
     std::vector<uint32_t> slabs;  // that `added` lies in
     IoContext* io = nullptr;
     std::function<void(Status)> done;  // on io's thread
@@ -61,7 +71,8 @@ class Committer {
             std::function<void(size_t)> ended, Metrics::Histogram* commit_seconds);
   ~Committer();
 
-  // In order for one chunk: callers hold the chunk table's lock.
+  // In order for one chunk: callers hold the chunk table's lock. An item without a chunk needs no
+  // lock.
   void Add(Item item);
 
   Status Health() const;
@@ -107,7 +118,9 @@ class Committer {
   void CommitGroup(std::vector<Item>& group);
   Status WriteIndex(const std::vector<Item>& group);
   void Count(size_t changes, bool ok, std::chrono::duration<double> took);
-  void Publish(const std::vector<Item>& group, bool committed);
+  void Publish(std::vector<Item>& group, bool committed);
+  // Under the table's lock. Leaves in `dropped` and `unused` what may be used again.
+  static void PublishOne(Item& item);
   void Answer(std::vector<Item>& group, const Status& status);
 
   ChunkIndex& index_;

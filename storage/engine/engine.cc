@@ -8,7 +8,7 @@
 #include "storage/engine/engine_impl.h"
 
 // What looks at many chunks: opening, checking, listing, removing. Reads and changes of one chunk
-// are in engine_impl.cc.
+// are in engine_impl.cc, versions that are held in engine_held.cc.
 
 namespace sheaf::storage {
 
@@ -235,7 +235,7 @@ void EngineImpl::RemoveListed(const std::shared_ptr<Removal>& removal,
         removal->done(removal->status);
       }
     };
-    Submit(std::move(op));
+    Submit(std::move(op), removal->io);
   }
 }
 

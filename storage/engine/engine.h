@@ -49,6 +49,7 @@ class Engine {
     ChunkVersion version;  // 0: the chunk does not exist
     ChainVersion chain_version;
     uint32_t checksum = 0;  // CRC32C over unit checksums and length: what replicas compare
+    uint32_t chunk_size = 0;
   };
 
   struct ReadAnswer {
@@ -69,6 +70,42 @@ class Engine {
     BufferRef buffer;
     std::span<const uint8_t> bytes;
   };
+
+  // The last mutation of one client stream on a chain, by which a repeated or late one is
+  // recognised (storage/replica/stream_table.h). Stored with the change it is of.
+  struct StreamRow {
+    ChainId chain;
+    Incarnation incarnation;
+    uint32_t stream = 0;
+    uint64_t sequence = 0;
+    uint64_t fingerprint = 0;
+    bool done = false;  // false: it was undone, and may be executed
+    ChunkVersion version;
+    uint32_t chunk_length = 0;
+    uint32_t removed = 0;
+    bool more = false;
+    friend bool operator==(const StreamRow&, const StreamRow&) = default;
+  };
+
+  // One change of one chunk on behalf of its chain.
+  struct Change {
+    enum class Kind : uint8_t {
+      kWrite,
+      kTruncate,
+      kRemove,
+      kNote,  // the chunk stays as it is: only the row
+    };
+    Kind kind = Kind::kWrite;
+    WriteArgs args;       // key, chunk size and chain version for every kind; the rest for kWrite
+    uint32_t length = 0;  // kTruncate, with `extend` as of Truncate
+    bool extend = false;
+    uint64_t ticket = 0;  // its place in the chain's order; 0: committed as soon as it is durable
+    // Put in the index write that makes the change durable. `version` and `chunk_length` are set by
+    // the engine for kWrite and kTruncate.
+    std::optional<StreamRow> row;
+  };
+
+  static constexpr uint64_t kNewest = UINT64_MAX;
 
   struct Space {
     uint64_t used_bytes = 0;   // blocks that chunks hold
@@ -101,6 +138,7 @@ class Engine {
     Status damage;  // not ok: its index entry is damaged, and `state` empty (ListAll only)
   };
 
+  using UnitsDone = std::function<void(Result<std::vector<uint32_t>>)>;
   using ReadDone = std::function<void(Result<ReadAnswer>)>;
   using StateDone = std::function<void(Result<ChunkState>)>;
   using RemoveDone = std::function<void(Result<RemoveAnswer>)>;
@@ -140,6 +178,49 @@ class Engine {
   // Chunks of every chain after `after` in key order, damaged ones with them.
   virtual void ListAll(IoContext& io, std::optional<ChunkKey> after, uint32_t limit,
                        ListDone done) = 0;
+
+  // ---- for a chain's replica: versions that are durable and not yet committed ----
+  //
+  // A change with a ticket leaves its version *held* once it is durable: the version before it stays
+  // readable and keeps its blocks until Release. The index names the newest durable version alone,
+  // so after a restart it is the only one, and it counts as committed.
+  // Tickets of one chunk rise in the order of the calls.
+
+  // As Write, Truncate and the removal of one chunk, with ticket and row. From any thread; `done`
+  // and the disk transfers run on `io`'s. Changes of one chunk take effect in the order of the calls.
+  virtual void Apply(IoContext& io, Change change, StateDone done) = 0;
+
+  // The chunk's versions through `ticket` are committed: what they replaced goes. No effect on
+  // tickets that are not held. From any thread.
+  virtual void Release(const ChunkKey& key, uint64_t ticket) = 0;
+
+  // Takes the chunk back to what it was before the first held version with a ticket >= `from`;
+  // durable when done, with `rows` in the same index write. REQUIRES: no change of the chunk is
+  // under way. From any thread.
+  virtual void Revert(IoContext& io, const ChunkKey& key, uint64_t from, std::vector<StreamRow> rows,
+                      StateDone done) = 0;
+
+  // As Read, of the newest version with a ticket <= `upto`, or the one before all held ones. Read
+  // itself answers the version before all held ones; kNewest the newest durable one.
+  virtual void ReadAt(IoContext& io, const ChunkKey& key, uint64_t upto, uint32_t offset,
+                      uint32_t length, ReadDone done) = 0;
+
+  // Gives the chunk the numbers that it has on another replica: kCorrupt when length or checksum
+  // differ from `want`, kNotFound when there is no chunk. Ordered with changes; durable when done.
+  virtual void Stamp(IoContext& io, const ChunkKey& key, const ChunkState& want, StateDone done) = 0;
+
+  // CRC32C of each 4 KiB unit of the chunk's newest durable version, the last one padded with zeros:
+  // what two replicas compare to find where they differ. Empty when there is no chunk.
+  virtual void ListUnits(IoContext& io, const ChunkKey& key, UnitsDone done) = 0;
+
+  // Durable when done. From any thread.
+  virtual void PutStreamRows(IoContext& io, std::vector<StreamRow> rows,
+                             std::function<void(Status)> done) = 0;
+  // Removes the rows that `over` says, in the background; what a crash leaves is removed by the
+  // next call. From any thread.
+  virtual void ForgetStreamRows(std::function<bool(Incarnation)> over) = 0;
+  // All rows. Blocking; meant for the start.
+  virtual Result<std::vector<StreamRow>> LoadStreamRows() = 0;
 
   virtual Space GetSpace() const = 0;
   virtual Stats GetStats() const { return {}; }

@@ -24,6 +24,38 @@ Status CheckChunkSize(const std::string& what, uint32_t chunk_size, uint64_t end
   return Status::Ok();
 }
 
+// What needs no look at the chunk. Takes the checksums of a write's units on the way.
+Status CheckArgs(ChunkOp& op) {
+  if (op.kind == ChunkOp::Kind::kTruncate) {
+    return CheckChunkSize("truncate chunk " + ToString(op.key()), op.args.chunk_size, op.length);
+  }
+  if (op.kind != ChunkOp::Kind::kWrite) return Status::Ok();
+  const std::string what = "write chunk " + ToString(op.key());
+  RETURN_IF_ERROR(CheckChunkSize(what, op.args.chunk_size,
+                                 uint64_t{op.args.offset} + op.args.bytes.size()));
+  if (op.args.bytes.empty()) return Status(Code::kInvalid, what + ": no bytes");
+  PayloadCrcs crcs = ComputePayloadCrcs(op.args.offset, op.args.bytes);
+  if (crcs.total != op.args.crc32c) {
+    return Status(Code::kCorrupt, what + ": the payload is not what its checksum says");
+  }
+  op.unit_crcs = std::move(crcs.units);
+  return Status::Ok();
+}
+
+ChunkOp::Kind KindOf(Engine::Change::Kind kind) {
+  switch (kind) {
+    case Engine::Change::Kind::kWrite:
+      return ChunkOp::Kind::kWrite;
+    case Engine::Change::Kind::kTruncate:
+      return ChunkOp::Kind::kTruncate;
+    case Engine::Change::Kind::kRemove:
+      return ChunkOp::Kind::kRemove;
+    case Engine::Change::Kind::kNote:
+      break;
+  }
+  return ChunkOp::Kind::kNote;
+}
+
 }  // namespace
 
 EngineImpl::EngineImpl(const Options& options, std::unique_ptr<ChunkIndex> index,
@@ -58,6 +90,11 @@ void EngineImpl::PostAnswer(IoContext& io, std::function<void()> answer) {
 
 void EngineImpl::Read(IoContext& io, const ChunkKey& key, uint32_t offset, uint32_t length,
                       ReadDone done) {
+  ReadAt(io, key, /*upto=*/0, offset, length, std::move(done));  // no version has ticket 0
+}
+
+void EngineImpl::ReadAt(IoContext& io, const ChunkKey& key, uint64_t upto, uint32_t offset,
+                        uint32_t length, ReadDone done) {
   Begin();
   auto pin = std::make_shared<ReadPins::Pin>(pins_.Hold());
   auto answer = [this, done = std::move(done)](Result<ReadAnswer> result) {
@@ -73,81 +110,80 @@ void EngineImpl::Read(IoContext& io, const ChunkKey& key, uint32_t offset, uint3
     std::make_shared<ReadIo>(space_, read_errors_, io, key, std::move(*record), std::move(*pin), answer)
         ->Start(offset, length);
   };
-  Result<RecordRef> record = RecordRef();
+  FindRecord(io, key, upto, start);
+}
+
+void EngineImpl::FindRecord(IoContext& io, const ChunkKey& key, uint64_t upto,
+                            std::function<void(Result<RecordRef>)> then) {
+  RecordRef record;
+  Status status;
   {
     auto table = table_.Lock();
     SlotRef slot = table->LookUp(key);
-    if (!slot->loaded) {
-      Status loading = slot->waiters.size() < ChunkSlot::kMaxWaiters
-                           ? StartLoad(slot)
-                           : Status(Code::kBusy, "read chunk " + ToString(key) + ": too many wait");
-      if (loading.ok()) {
-        slot->waiters.push_back([&io, start](Result<RecordRef> loaded) {
-          io.Post([start, loaded = std::move(loaded)] { start(loaded); });
+    if (slot->loaded) {
+      record = slot->At(upto);
+    } else {
+      status = slot->waiters.size() < ChunkSlot::kMaxWaiters
+                   ? StartLoad(slot)
+                   : Status(Code::kBusy, "read chunk " + ToString(key) + ": too many wait");
+      if (status.ok()) {
+        slot->waiters.push_back([&io, then = std::move(then)](Result<RecordRef> loaded) {
+          io.Post([then, loaded = std::move(loaded)] { then(loaded); });
         });
         return;
       }
-      record = loading;
-    } else {
-      record = slot->committed;
     }
   }
-  if (record.ok()) {
-    start(std::move(record));
+  if (status.ok()) {
+    then(std::move(record));
   } else {
-    io.Post([answer, record] { answer(record.status()); });
+    io.Post([then = std::move(then), status] { then(status); });
   }
 }
 
 void EngineImpl::Write(IoContext& io, WriteArgs args, StateDone done) {
-  Begin();
-  auto op = std::make_shared<ChunkOp>();
-  op->io = &io;
-  op->done = std::move(done);
-  op->args = std::move(args);
-  const std::string what = "write chunk " + ToString(op->key());
-  Status status = CheckChunkSize(what, op->args.chunk_size,
-                                 uint64_t{op->args.offset} + op->args.bytes.size());
-  if (status.ok() && op->args.bytes.empty()) status = Status(Code::kInvalid, what + ": no bytes");
-  if (status.ok()) {
-    PayloadCrcs crcs = ComputePayloadCrcs(op->args.offset, op->args.bytes);
-    if (crcs.total != op->args.crc32c) {
-      status = Status(Code::kCorrupt, what + ": the payload is not what its checksum says");
-    }
-    op->unit_crcs = std::move(crcs.units);
-  }
-  if (!status.ok()) {
-    Reject(op, status);
-    return;
-  }
-  Submit(std::move(op));
+  Change change;
+  change.kind = Change::Kind::kWrite;
+  change.args = std::move(args);
+  StartChange(io, std::move(change), std::move(done), &io);
 }
 
 void EngineImpl::Truncate(IoContext& io, const ChunkKey& key, uint32_t length, uint32_t chunk_size,
                           bool extend, ChainVersion chain_version, StateDone done) {
+  Change change;
+  change.kind = Change::Kind::kTruncate;
+  change.args.key = key;
+  change.args.chunk_size = chunk_size;
+  change.args.chain_version = chain_version;
+  change.length = length;
+  change.extend = extend;
+  StartChange(io, std::move(change), std::move(done), &io);
+}
+
+void EngineImpl::StartChange(IoContext& io, Change change, StateDone done, IoContext* current) {
   Begin();
   auto op = std::make_shared<ChunkOp>();
-  op->kind = ChunkOp::Kind::kTruncate;
+  op->kind = KindOf(change.kind);
   op->io = &io;
   op->done = std::move(done);
-  op->args.key = key;
-  op->args.chunk_size = chunk_size;
-  op->args.chain_version = chain_version;
-  op->length = length;
-  op->extend = extend;
-  const Status status = CheckChunkSize("truncate chunk " + ToString(key), chunk_size, length);
+  op->args = std::move(change.args);
+  op->length = change.length;
+  op->extend = change.extend;
+  op->ticket = change.ticket;
+  if (change.row.has_value()) op->rows.push_back(*change.row);
+  const Status status = CheckArgs(*op);
   if (!status.ok()) {
     Reject(op, status);
     return;
   }
-  Submit(std::move(op));
+  Submit(std::move(op), current);
 }
 
 void EngineImpl::Reject(const OpRef& op, const Status& status) {
   PostAnswer(*op->io, [op, status] { op->done(status); });
 }
 
-void EngineImpl::Submit(OpRef op) {
+void EngineImpl::Submit(OpRef op, IoContext* current) {
   Status status = committer_->Health();
   if (!status.ok()) {
     Reject(op, status.With("the target is out of service"));
@@ -157,6 +193,8 @@ void EngineImpl::Submit(OpRef op) {
   {
     auto table = table_.Lock();
     SlotRef slot = table->LookUp(op->key());
+    CHECK(op->kind != ChunkOp::Kind::kRevert || !slot->IsChanging(),
+          "chunk " + ToString(op->key()) + " is taken back while it changes");
     if (slot->queue.size() >= ChunkSlot::kMaxQueued) {
       status = Status(Code::kBusy, "change chunk " + ToString(op->key()) + ": its queue is full");
     } else if (!slot->loaded) {
@@ -172,7 +210,7 @@ void EngineImpl::Submit(OpRef op) {
     Reject(op, status);
     return;
   }
-  RunOps(std::move(runnable), op->io);
+  RunOps(std::move(runnable), current);
 }
 
 void EngineImpl::RunOps(std::vector<OpRef> ops, IoContext* current) {
@@ -223,28 +261,30 @@ void EngineImpl::Stage(const SlotRef& slot, const OpRef& op) {
   Committer::Item item;
   item.slot = slot;
   item.io = op->io;
-  if (op->no_change) {
-    item.after = slot->staged;
-  } else if (op->kind == ChunkOp::Kind::kRemove) {
-    AppendBlocks(*slot->staged, item.dropped);
-  } else {
-    RecordChange change;
-    const uint32_t old_length = slot->staged != nullptr ? slot->staged->length : 0;
-    change.chunk_size = op->args.chunk_size;
-    change.chain_version = op->args.chain_version;
-    change.length = op->kind == ChunkOp::Kind::kTruncate ? op->length
-                                                         : std::max(old_length, op->end());
-    change.blocks = std::move(op->updates);
-    item.after = NextRecord(slot->staged.get(), change, item.dropped);
-    for (BlockNumber block : op->blocks) {
-      const uint32_t slab = block / space_.allocator().blocks_per_slab();
-      if (item.slabs.empty() || item.slabs.back() != slab) item.slabs.push_back(slab);
+  item.after = slot->staged;
+  if (!op->no_change) {
+    switch (op->kind) {
+      case ChunkOp::Kind::kStamp:
+        StageStamp(*slot, *op, item);
+        break;
+      case ChunkOp::Kind::kRevert:
+        StageRevert(*slot, *op, item);
+        break;
+      default:
+        StageVersion(*slot, *op, item);
     }
-    item.added = std::move(op->blocks);
   }
   slot->staged = item.after;
   ++slot->commits_in_flight;
-  item.done = [op, state = StateOf(item.after.get())](const Status& status) {
+  const ChunkState state = StateOf(item.after.get());
+  item.rows = std::move(op->rows);
+  if (op->kind == ChunkOp::Kind::kWrite || op->kind == ChunkOp::Kind::kTruncate) {
+    for (StreamRow& row : item.rows) {
+      row.version = state.version;
+      row.chunk_length = state.length;
+    }
+  }
+  item.done = [op, state](const Status& status) {
     if (status.ok()) {
       op->done(state);
     } else {
@@ -252,6 +292,28 @@ void EngineImpl::Stage(const SlotRef& slot, const OpRef& op) {
     }
   };
   committer_->Add(std::move(item));
+}
+
+void EngineImpl::StageVersion(const ChunkSlot& slot, ChunkOp& op, Committer::Item& item) {
+  item.ticket = op.ticket;
+  if (op.kind == ChunkOp::Kind::kRemove) {
+    item.after = nullptr;
+    AppendBlocks(*slot.staged, item.dropped);
+    return;
+  }
+  RecordChange change;
+  const uint32_t old_length = slot.staged != nullptr ? slot.staged->length : 0;
+  change.chunk_size = op.args.chunk_size;
+  change.chain_version = op.args.chain_version;
+  change.length =
+      op.kind == ChunkOp::Kind::kTruncate ? op.length : std::max(old_length, op.end());
+  change.blocks = std::move(op.updates);
+  item.after = NextRecord(slot.staged.get(), change, item.dropped);
+  for (BlockNumber block : op.blocks) {
+    const uint32_t slab = block / space_.allocator().blocks_per_slab();
+    if (item.slabs.empty() || item.slabs.back() != slab) item.slabs.push_back(slab);
+  }
+  item.added = std::move(op.blocks);
 }
 
 Status EngineImpl::StartLoad(const SlotRef& slot) {
@@ -276,7 +338,7 @@ void EngineImpl::Load(const SlotRef& slot) {
     waiters.swap(slot->waiters);
     if (record.ok()) {
       slot->loaded = true;
-      slot->committed = slot->staged = *record;
+      slot->indexed = slot->staged = *record;
       runnable = slot->TakeRunnable();
     } else {
       failed.swap(slot->queue);

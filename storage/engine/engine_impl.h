@@ -43,6 +43,18 @@ class EngineImpl final : public Engine {
             uint32_t limit, ListDone done) override;
   void ListAll(IoContext& io, std::optional<ChunkKey> after, uint32_t limit,
                ListDone done) override;
+  void Apply(IoContext& io, Change change, StateDone done) override;
+  void Release(const ChunkKey& key, uint64_t ticket) override;
+  void Revert(IoContext& io, const ChunkKey& key, uint64_t from, std::vector<StreamRow> rows,
+              StateDone done) override;
+  void ReadAt(IoContext& io, const ChunkKey& key, uint64_t upto, uint32_t offset, uint32_t length,
+              ReadDone done) override;
+  void Stamp(IoContext& io, const ChunkKey& key, const ChunkState& want, StateDone done) override;
+  void ListUnits(IoContext& io, const ChunkKey& key, UnitsDone done) override;
+  void PutStreamRows(IoContext& io, std::vector<StreamRow> rows,
+                     std::function<void(Status)> done) override;
+  void ForgetStreamRows(std::function<bool(Incarnation)> over) override;
+  Result<std::vector<StreamRow>> LoadStreamRows() override;
   Space GetSpace() const override;
   Stats GetStats() const override;
   Status Health() const override;
@@ -57,14 +69,22 @@ class EngineImpl final : public Engine {
   EngineImpl(const Options& options, std::unique_ptr<ChunkIndex> index, uint64_t slab_bytes);
   Status RebuildAllocator();
 
-  // A change on its way through its chunk's queue; see ChunkOp.
-  void Submit(OpRef op);
+  // A change on its way through its chunk's queue; see ChunkOp. `current` is the context whose
+  // thread this is: its ops run at once, others' are posted to theirs. Null: none's.
+  void StartChange(IoContext& io, Change change, StateDone done, IoContext* current);
+  void Submit(OpRef op, IoContext* current);
   void RunOps(std::vector<OpRef> ops, IoContext* current);
   void RunOp(OpRef op);
   void OpFinished(const OpRef& op);
   void Stage(const SlotRef& slot, const OpRef& op);
+  void StageVersion(const ChunkSlot& slot, ChunkOp& op, Committer::Item& item);
+  static void StageStamp(const ChunkSlot& slot, const ChunkOp& op, Committer::Item& item);
+  static void StageRevert(const ChunkSlot& slot, const ChunkOp& op, Committer::Item& item);
   void Reject(const OpRef& op, const Status& status);
 
+  // The record that a read of `upto` sees; `then` runs on io's thread, in the call when it is known.
+  void FindRecord(IoContext& io, const ChunkKey& key, uint64_t upto,
+                  std::function<void(Result<RecordRef>)> then);
   // Looks the record up on a worker. Under the table's lock.
   Status StartLoad(const SlotRef& slot);
   void Load(const SlotRef& slot);

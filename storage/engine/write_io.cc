@@ -15,6 +15,10 @@ std::string NameOf(const ChunkOp& op) {
          ToString(op.key());
 }
 
+std::string NumbersOf(uint32_t length, uint32_t checksum) {
+  return std::to_string(length) + " bytes, checksum " + std::to_string(checksum);
+}
+
 }  // namespace
 
 WriteIo::WriteIo(SlabSpace& space, OpRef op, std::function<void()> finished)
@@ -30,8 +34,9 @@ void WriteIo::Start() {
 }
 
 Status WriteIo::Plan() {
-  if (op_->base != nullptr && op_->kind != ChunkOp::Kind::kRemove &&
-      op_->base->chunk_size != op_->args.chunk_size) {
+  const bool sized =
+      op_->kind == ChunkOp::Kind::kWrite || op_->kind == ChunkOp::Kind::kTruncate;
+  if (op_->base != nullptr && sized && op_->base->chunk_size != op_->args.chunk_size) {
     return Status(Code::kInvalid, NameOf(*op_) + ": wrong chunk size (have " +
                                       std::to_string(op_->base->chunk_size) + ", asked " +
                                       std::to_string(op_->args.chunk_size) + ")");
@@ -46,7 +51,28 @@ Status WriteIo::Plan() {
     case ChunkOp::Kind::kRemove:
       op_->no_change = op_->base == nullptr;
       break;
+    case ChunkOp::Kind::kNote:
+      op_->no_change = true;
+      break;
+    case ChunkOp::Kind::kStamp:
+      return PlanStamp();
+    case ChunkOp::Kind::kRevert:
+      break;  // what is held is known when it is staged
   }
+  return Status::Ok();
+}
+
+Status WriteIo::PlanStamp() {
+  const std::string what = "stamp chunk " + ToString(op_->key());
+  const ChunkRecord* base = op_->base.get();
+  const Engine::ChunkState& want = op_->want;
+  if (base == nullptr) return Status(Code::kNotFound, what + ": it does not exist");
+  if (base->length != want.length || base->checksum != want.checksum) {
+    return Status(Code::kCorrupt, what + ": it is another (have " +
+                                      NumbersOf(base->length, base->checksum) + ", want " +
+                                      NumbersOf(want.length, want.checksum) + ")");
+  }
+  op_->no_change = base->version == want.version && base->chain_version == want.chain_version;
   return Status::Ok();
 }
 

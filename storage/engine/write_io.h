@@ -36,6 +36,7 @@ class WriteIo : public std::enable_shared_from_this<WriteIo> {
   Status Plan();
   void PlanWrite();
   void PlanTruncate();
+  Status PlanStamp();
   void AddEdge(uint32_t logical, uint32_t begin, uint32_t end, std::span<const uint8_t> patch);
   void Allocate();
   void Begin(Result<SlabSpace::Blocks> blocks);

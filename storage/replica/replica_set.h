@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <unordered_map>
 #include <vector>
@@ -9,7 +10,7 @@
 #include "common/guarded.h"
 #include "storage/replica/admission.h"
 #include "storage/replica/chain_replica.h"
-#include "storage/replica/retry_table.h"
+#include "storage/replica/resync_mover.h"
 
 namespace sheaf::storage {
 
@@ -24,7 +25,18 @@ class ReplicaSet {
     Engine* engine = nullptr;  // outlives the set
   };
 
-  ReplicaSet(std::vector<LocalTarget> targets, const Clock& clock);
+  // What replicas of chains of several members need; a node that has none may leave it empty.
+  struct Neighbours {
+    Peers* peers = nullptr;
+    ResyncMover* mover = nullptr;
+    std::function<IoContext&()> home;  // of a new replica
+  };
+
+  ReplicaSet(std::vector<LocalTarget> targets, const Clock& clock) : ReplicaSet(targets, clock, {}) {}
+  ReplicaSet(std::vector<LocalTarget> targets, const Clock& clock, Neighbours neighbours);
+
+  // Reads what the targets remember of clients. Before the first map; blocks.
+  Status LoadStreams();
 
   // Older maps than the one applied are ignored.
   void ApplyMap(const proto::ClusterMap& map);
@@ -33,12 +45,10 @@ class ReplicaSet {
   // The manager does not know this node (any more): serve nothing until told otherwise.
   void DropLease();
 
-  struct Admitted {
-    std::shared_ptr<ChainReplica> replica;
-    ChainVersion chain_version;
-  };
-  // Errors as Admit.
-  Result<Admitted> Find(const AdmissionRequest& request) const;
+  // Errors as Admit; nothing is begun by it: the replica asks StillAdmits under its mutex.
+  Result<std::shared_ptr<ChainReplica>> Find(const AdmissionRequest& request) const;
+  // For a neighbour, whose messages the replica itself checks. kWrongChain.
+  Result<std::shared_ptr<ChainReplica>> FindForPeer(ChainId chain) const;
   // Asked again before an answer leaves: a process that was stopped meanwhile must not send what
   // may be stale by now.
   Status StillAdmits(const AdmissionRequest& request) const;
@@ -52,9 +62,21 @@ class ReplicaSet {
   // client's mutation that was admitted before the map that fences it may yet take effect; once the
   // manager is told this version, none will.
   MapVersion map_in_force();
-  // Mutations begin here before they are admitted: otherwise one could be admitted, not yet be
-  // seen to be under way, and take effect after its client's fence is in force.
-  RetryTable& retries() { return retries_; }
+
+  // Every now and then: replicas send again what was lost.
+  void Tick();
+  // Answers whoever waits; nothing is begun any more.
+  void Stop();
+  // Of all replicas together.
+  struct Counts {
+    StreamTable::Counts streams;
+    uint64_t uncommitted = 0;
+    uint64_t diverged = 0;
+    uint64_t resyncs = 0;  // that this node sends
+  };
+  Counts GetCounts() const;
+  // Of a target's chains that are being resynced.
+  std::vector<proto::ChainReport> ChainReports(size_t local_target) const;
   // 0 until a map names it.
   TargetId TargetIdOf(size_t local_target) const;
   const std::vector<LocalTarget>& targets() const { return targets_; }
@@ -65,14 +87,16 @@ class ReplicaSet {
     std::unordered_map<ChainId, std::shared_ptr<ChainReplica>> replicas;
   };
   std::shared_ptr<const Snapshot> snapshot() const;
-  void Publish(const std::shared_ptr<Snapshot>& next);
+  std::shared_ptr<ChainReplica> MakeReplica(const ChainView& chain);
+  bool Publish(const std::shared_ptr<Snapshot>& next);
   AdmissionState StateFor(const Snapshot* snapshot) const;
 
   const std::vector<LocalTarget> targets_;
   const Clock& clock_;
+  const Neighbours neighbours_;
+  std::vector<std::vector<Engine::StreamRow>> streams_;  // by target, until replicas take them
   std::atomic<int64_t> lease_deadline_ns_{0};
   Guarded<std::shared_ptr<const Snapshot>> snapshot_;
-  RetryTable retries_;
   std::atomic<uint64_t> map_in_force_{0};
 };
 

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "proto/replica.pb.h"
+
 namespace sheaf::storage {
 namespace {
 
@@ -47,9 +49,70 @@ void DataFrames::Write(ServiceContext& context, FramedRequest request,
               Reply<proto::WriteChunkResponse>(std::move(call)));
 }
 
+namespace {
+
+// Passes a neighbour's request to the chain's replica by one of its methods.
+template <typename Request, typename Response>
+void PassOn(DataHandler& data, ServiceContext& context, const FramedRequest& request,
+            const std::shared_ptr<FramedCall>& call,
+            void (ChainReplica::*method)(IoContext&, const Request&,
+                                         ChainReplica::Done<Response>)) {
+  Request message;
+  if (!Decode(request, message, *call)) return;
+  auto replica = data.FindForPeer(message.peer());
+  if (!replica.ok()) return call->Finish({replica.status(), {}, {}, {}});
+  ((**replica).*method)(context.io(), message, Reply<Response>(call));
+}
+
+template <typename Request, typename Response>
+void PassOn(DataHandler& data, ServiceContext& context, FramedRequest& request,
+            const std::shared_ptr<FramedCall>& call,
+            void (ChainReplica::*method)(IoContext&, const Request&, BufferRef,
+                                         std::span<const uint8_t>, ChainReplica::Done<Response>)) {
+  Request message;
+  if (!Decode(request, message, *call)) return;
+  auto replica = data.FindForPeer(message.peer());
+  if (!replica.ok()) return call->Finish({replica.status(), {}, {}, {}});
+  ((**replica).*method)(context.io(), message, std::move(request.buffer), request.payload,
+                        Reply<Response>(call));
+}
+
+bool TakesPayload(Method method) {
+  return method == Method::kWrite || method == Method::kReplicate || method == Method::kSyncWrite;
+}
+
+}  // namespace
+
+void DataFrames::HandlePeer(ServiceContext& context, FramedRequest request,
+                            std::shared_ptr<FramedCall> call) {
+  switch (request.method) {
+    case Method::kReplicate:
+      return PassOn(data_, context, request, call, &ChainReplica::OnReplicateRequest);
+    case Method::kDurable:
+      return PassOn(data_, context, request, call, &ChainReplica::OnDurableRequest);
+    case Method::kSyncList:
+      return PassOn(data_, context, request, call, &ChainReplica::OnSyncList);
+    case Method::kSyncWrite:
+      return PassOn(data_, context, request, call, &ChainReplica::OnSyncWrite);
+    case Method::kSyncSeal:
+      return PassOn(data_, context, request, call, &ChainReplica::OnSyncSeal);
+    case Method::kSyncRemove:
+      return PassOn(data_, context, request, call, &ChainReplica::OnSyncRemove);
+    case Method::kSyncUnits:
+      return PassOn(data_, context, request, call, &ChainReplica::OnSyncUnits);
+    case Method::kSyncResults:
+      return PassOn(data_, context, request, call, &ChainReplica::OnSyncResults);
+    default: {
+      proto::CommittedRequest message;
+      if (!Decode(request, message, *call)) return;
+      return data_.Committed(context, message, Reply<proto::CommittedResponse>(std::move(call)));
+    }
+  }
+}
+
 void DataFrames::Handle(ServiceContext& context, FramedRequest request,
                         std::shared_ptr<FramedCall> call) {
-  if (request.method != Method::kWrite && !request.payload.empty())
+  if (!TakesPayload(request.method) && !request.payload.empty())
     return call->Finish({{Code::kProtocol, "request: a payload where none belongs"}, {}, {}, {}});
   switch (request.method) {
     case Method::kRead:
@@ -75,6 +138,16 @@ void DataFrames::Handle(ServiceContext& context, FramedRequest request,
       return data_.Space(Reply<proto::SpaceResponse>(call));
     case Method::kHealth:
       return data_.Health(Reply<proto::HealthResponse>(call));
+    case Method::kReplicate:
+    case Method::kDurable:
+    case Method::kCommitted:
+    case Method::kSyncList:
+    case Method::kSyncWrite:
+    case Method::kSyncSeal:
+    case Method::kSyncRemove:
+    case Method::kSyncResults:
+    case Method::kSyncUnits:
+      return HandlePeer(context, std::move(request), std::move(call));
     case Method::kEcho:
       return echo_.Handle(context, std::move(request), std::move(call));
     default:

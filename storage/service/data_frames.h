@@ -17,6 +17,8 @@ class DataFrames : public FramedHandler {
   void Read(ServiceContext& context, const FramedRequest& request,
             std::shared_ptr<FramedCall> call);
   void Write(ServiceContext& context, FramedRequest request, std::shared_ptr<FramedCall> call);
+  // Of the chain's other replicas.
+  void HandlePeer(ServiceContext& context, FramedRequest request, std::shared_ptr<FramedCall> call);
 
   DataHandler& data_;
   EchoHandler echo_;

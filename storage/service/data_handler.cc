@@ -30,6 +30,7 @@ proto::ChunkInfo InfoFrom(const Engine::ListedChunk& listed) {
   info.set_version(listed.state.version.value());
   info.set_chain_version(listed.state.chain_version.value());
   info.set_checksum(listed.state.checksum);
+  info.set_chunk_size(listed.state.chunk_size);
   return info;
 }
 
@@ -40,11 +41,8 @@ uint64_t Fingerprint(std::initializer_list<uint64_t> fields) {
   return mixed;
 }
 
-Engine::StateDone StateOutcome(std::function<void(const RetryTable::Answer&)> finish) {
-  return [finish = std::move(finish)](Result<Engine::ChunkState> state) {
-    if (!state.ok()) return finish(state.status());
-    finish(MutationResult{.version = state->version, .chunk_length = state->length});
-  };
+StreamTable::Name NameFrom(const proto::DataContext& context) {
+  return {Incarnation(context.incarnation()), context.stream(), context.sequence()};
 }
 
 }  // namespace
@@ -70,98 +68,90 @@ void DataHandler::Read(ServiceContext& context, const proto::ReadChunkRequest& r
 
 void DataHandler::StartRead(IoContext& io, const AdmissionRequest& admission, ChunkId chunk,
                             uint32_t offset, uint32_t length, Done<ReadReply> done) {
-  auto admitted = replicas_.Find(admission);
-  if (!admitted.ok()) return done(admitted.status());
-  admitted->replica->Read(
-      io, chunk, offset, length,
-      [this, admission, done = std::move(done)](Result<Engine::ReadAnswer> answer) {
-        if (!answer.ok()) return done(answer.status());
-        if (Status status = replicas_.StillAdmits(admission); !status.ok())
-          return done(std::move(status));
-        ReadReply reply;
-        reply.meta.set_chunk_length(answer->state.length);
-        reply.meta.set_version(answer->state.version.value());
-        reply.meta.set_crc32c(answer->crc32c);
-        reply.buffer = std::move(answer->buffer);
-        reply.bytes = answer->bytes;
-        done(std::move(reply));
-      });
+  auto replica = replicas_.Find(admission);
+  if (!replica.ok()) return done(replica.status());
+  const auto admits = [this, admission] { return replicas_.StillAdmits(admission); };
+  (*replica)->Read(io, chunk, offset, length, admits,
+                   [admits, done = std::move(done)](Result<Engine::ReadAnswer> answer) {
+                     if (!answer.ok()) return done(answer.status());
+                     if (Status status = admits(); !status.ok()) return done(std::move(status));
+                     ReadReply reply;
+                     reply.meta.set_chunk_length(answer->state.length);
+                     reply.meta.set_version(answer->state.version.value());
+                     reply.meta.set_crc32c(answer->crc32c);
+                     reply.buffer = std::move(answer->buffer);
+                     reply.bytes = answer->bytes;
+                     done(std::move(reply));
+                   });
 }
 
-// Begun before it is admitted: see ReplicaSet::retries.
-void DataHandler::Mutate(ServiceContext& context, const proto::DataContext& request,
-                         uint64_t fingerprint, const Execute& execute, OutcomeDone done) {
-  const RetryTable::Name name{Incarnation(request.incarnation()), request.stream(),
-                              request.sequence()};
-  auto joined = [io = &context.io(), done](const Outcome& outcome) mutable {
-    io->Post([done = std::move(done), outcome] { done(outcome); });
-  };
-  RetryTable::Begun begun = replicas_.retries().Begin(name, fingerprint, std::move(joined));
-  if (begun.answer.has_value()) return done(*begun.answer);
-  if (begun.attempt == nullptr) return;
+void DataHandler::Mutate(const proto::DataContext& request, const Start& start, OutcomeDone done) {
   const AdmissionRequest admission = AdmissionFor(request, Access::kMutate);
-  auto finish = [this, admission, attempt = std::move(begun.attempt),
-                 done = std::move(done)](Outcome outcome) {
-    // Durable here, but a chain that has moved on does not know of it: the client writes again.
+  auto replica = replicas_.Find(admission);
+  if (!replica.ok()) return done(replica.status());
+  const auto admits = [this, admission] { return replicas_.StillAdmits(admission); };
+  start(**replica, admits, [admits, done = std::move(done)](Outcome outcome) {
+    // Done, but a server without a lease must not say so: the client asks again.
     if (outcome.ok()) {
-      if (Status status = replicas_.StillAdmits(admission); !status.ok()) outcome = status;
+      if (Status status = admits(); !status.ok()) outcome = status;
     }
-    replicas_.retries().Finish(attempt, outcome);
-    done(outcome);
-  };
-  auto admitted = replicas_.Find(admission);
-  if (!admitted.ok()) return finish(admitted.status());
-  execute(*admitted, finish);
+    done(std::move(outcome));
+  });
 }
 
 void DataHandler::Write(ServiceContext& context, const proto::WriteChunkRequest& request,
                         Payload payload, Done<proto::WriteChunkResponse> done) {
   if (Status status = CheckWrite(request, payload.bytes.size(), options_.max_payload); !status.ok())
     return done(std::move(status));
-  const uint64_t fingerprint = Fingerprint(
-      {static_cast<uint64_t>(transport::Method::kWrite), request.chunk().data_id(),
-       request.chunk().index(), request.offset(), payload.bytes.size(), request.crc32c()});
-  auto execute = [&](const ReplicaSet::Admitted& admitted, OutcomeDone finish) {
-    Engine::WriteArgs args;
-    args.key.chunk = ChunkFrom(request.chunk());
-    args.offset = request.offset();
-    args.chunk_size = request.chunk_size();
-    args.crc32c = request.crc32c();
-    args.chain_version = admitted.chain_version;
-    args.buffer = std::move(payload.buffer);
-    args.bytes = payload.bytes;
-    admitted.replica->Write(context.io(), std::move(args), StateOutcome(std::move(finish)));
+  ChainOp op;
+  op.kind = ChainOp::Kind::kWrite;
+  op.chunk = ChunkFrom(request.chunk());
+  op.offset = request.offset();
+  op.chunk_size = request.chunk_size();
+  op.crc32c = request.crc32c();
+  op.name = NameFrom(request.ctx());
+  op.fingerprint = Fingerprint({static_cast<uint64_t>(transport::Method::kWrite),
+                                request.chunk().data_id(), request.chunk().index(),
+                                request.offset(), payload.bytes.size(), request.crc32c()});
+  op.buffer = std::move(payload.buffer);
+  op.bytes = payload.bytes;
+  auto start = [&](ChainReplica& replica, const ChainReplica::Admission& admits,
+                   OutcomeDone finish) {
+    replica.Mutate(context.io(), std::move(op), admits, std::move(finish));
   };
-  Mutate(context, request.ctx(), fingerprint, execute,
-         [done = std::move(done)](const Outcome& outcome) {
-           if (!outcome.ok()) return done(outcome.status());
-           proto::WriteChunkResponse response;
-           response.set_version(outcome->version.value());
-           response.set_chunk_length(outcome->chunk_length);
-           done(std::move(response));
-         });
+  Mutate(request.ctx(), start, [done = std::move(done)](const Outcome& outcome) {
+    if (!outcome.ok()) return done(outcome.status());
+    proto::WriteChunkResponse response;
+    response.set_version(outcome->version.value());
+    response.set_chunk_length(outcome->chunk_length);
+    done(std::move(response));
+  });
 }
 
 void DataHandler::Truncate(ServiceContext& context, const proto::TruncateChunkRequest& request,
                            Done<proto::TruncateChunkResponse> done) {
   if (Status status = CheckTruncate(request); !status.ok()) return done(std::move(status));
-  const uint64_t fingerprint =
+  ChainOp op;
+  op.kind = ChainOp::Kind::kTruncate;
+  op.chunk = ChunkFrom(request.chunk());
+  op.length = request.length();
+  op.chunk_size = request.chunk_size();
+  op.extend = request.extend();
+  op.name = NameFrom(request.ctx());
+  op.fingerprint =
       Fingerprint({static_cast<uint64_t>(transport::Method::kTruncate), request.chunk().data_id(),
                    request.chunk().index(), request.length(), request.extend()});
-  auto execute = [&](const ReplicaSet::Admitted& admitted, OutcomeDone finish) {
-    const ChainReplica::TruncateArgs args{ChunkFrom(request.chunk()), request.length(),
-                                          request.chunk_size(), request.extend(),
-                                          admitted.chain_version};
-    admitted.replica->Truncate(context.io(), args, StateOutcome(std::move(finish)));
+  auto start = [&](ChainReplica& replica, const ChainReplica::Admission& admits,
+                   OutcomeDone finish) {
+    replica.Mutate(context.io(), std::move(op), admits, std::move(finish));
   };
-  Mutate(context, request.ctx(), fingerprint, execute,
-         [done = std::move(done)](const Outcome& outcome) {
-           if (!outcome.ok()) return done(outcome.status());
-           proto::TruncateChunkResponse response;
-           response.set_version(outcome->version.value());
-           response.set_chunk_length(outcome->chunk_length);
-           done(std::move(response));
-         });
+  Mutate(request.ctx(), start, [done = std::move(done)](const Outcome& outcome) {
+    if (!outcome.ok()) return done(outcome.status());
+    proto::TruncateChunkResponse response;
+    response.set_version(outcome->version.value());
+    response.set_chunk_length(outcome->chunk_length);
+    done(std::move(response));
+  });
 }
 
 // One page; the caller asks for the next under its stream's next sequence. The same sequence gets
@@ -171,39 +161,39 @@ void DataHandler::Remove(ServiceContext& context, const proto::RemoveChunksReque
   if (Status status = CheckRemove(request); !status.ok()) return done(std::move(status));
   const uint32_t limit =
       request.limit() == 0 ? kMaxRemovals : std::min(request.limit(), kMaxRemovals);
-  const uint64_t fingerprint = Fingerprint({static_cast<uint64_t>(transport::Method::kRemove),
-                                            request.data_id(), request.first_index(), limit});
-  auto execute = [&](const ReplicaSet::Admitted& admitted, OutcomeDone finish) {
-    admitted.replica->Remove(
-        context.io(), DataId(request.data_id()), request.first_index(), limit,
-        [finish = std::move(finish)](Result<Engine::RemoveAnswer> answer) {
-          if (!answer.ok()) return finish(answer.status());
-          finish(MutationResult{.removed = answer->removed, .more = answer->more});
-        });
+  ChainReplica::RemoveArgs args;
+  args.data_id = DataId(request.data_id());
+  args.first_index = request.first_index();
+  args.limit = limit;
+  args.name = NameFrom(request.ctx());
+  args.fingerprint = Fingerprint({static_cast<uint64_t>(transport::Method::kRemove),
+                                  request.data_id(), request.first_index(), limit});
+  auto start = [&](ChainReplica& replica, const ChainReplica::Admission& admits,
+                   OutcomeDone finish) {
+    replica.Remove(context.io(), args, admits, std::move(finish));
   };
-  Mutate(context, request.ctx(), fingerprint, execute,
-         [done = std::move(done)](const Outcome& outcome) {
-           if (!outcome.ok()) return done(outcome.status());
-           proto::RemoveChunksResponse response;
-           response.set_removed(outcome->removed);
-           response.set_more(outcome->more);
-           done(std::move(response));
-         });
+  Mutate(request.ctx(), start, [done = std::move(done)](const Outcome& outcome) {
+    if (!outcome.ok()) return done(outcome.status());
+    proto::RemoveChunksResponse response;
+    response.set_removed(outcome->removed);
+    response.set_more(outcome->more);
+    done(std::move(response));
+  });
 }
 
 void DataHandler::List(ServiceContext& context, const proto::ListChunksRequest& request,
                        Done<proto::ListChunksResponse> done) {
   if (Status status = CheckList(request); !status.ok()) return done(std::move(status));
   const AdmissionRequest admission = AdmissionFor(request.ctx(), Access::kRead);
-  auto admitted = replicas_.Find(admission);
-  if (!admitted.ok()) return done(admitted.status());
+  auto replica = replicas_.Find(admission);
+  if (!replica.ok()) return done(replica.status());
   std::optional<ChunkId> after;
   if (request.has_after()) after = ChunkFrom(request.after());
   std::optional<DataId> only;
   if (request.has_data_id()) only = DataId(request.data_id());
   const bool in_range = request.limit() > 0 && request.limit() <= kMaxListed;
   const uint32_t limit = in_range ? request.limit() : kDefaultListed;
-  admitted->replica->List(context.io(), after, only, limit,
+  (*replica)->List(context.io(), after, only, limit,
                           [this, admission, limit,
                            done = std::move(done)](Result<std::vector<Engine::ListedChunk>> page) {
                             if (!page.ok()) return done(page.status());
@@ -215,6 +205,18 @@ void DataHandler::List(ServiceContext& context, const proto::ListChunksRequest& 
                             response.set_end(page->size() < limit);
                             done(std::move(response));
                           });
+}
+
+void DataHandler::Committed(ServiceContext& context, const proto::CommittedRequest& request,
+                            Done<proto::CommittedResponse> done) {
+  auto replica = FindForPeer(request.peer());
+  if (!replica.ok()) return done(replica.status());
+  (*replica)->OnCommittedRequest(
+      context.io(), request,
+      [this, done = std::move(done)](Result<proto::CommittedResponse> response) {
+        if (Status status = replicas_.Serving(); !status.ok()) return done(std::move(status));
+        done(std::move(response));
+      });
 }
 
 void DataHandler::Space(Done<proto::SpaceResponse> done) {

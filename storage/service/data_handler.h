@@ -6,6 +6,7 @@
 
 #include "common/status.h"
 #include "proto/data.pb.h"
+#include "proto/replica.pb.h"
 #include "storage/replica/replica_set.h"
 #include "storage/service/request.h"
 
@@ -50,19 +51,24 @@ class DataHandler {
               Done<proto::RemoveChunksResponse> done);
   void List(ServiceContext& context, const proto::ListChunksRequest& request,
             Done<proto::ListChunksResponse> done);
+  // The same for a neighbour in the chain: only the chain is looked up here, the replica checks the
+  // rest. An answer that serves a read goes out under a valid lease alone.
+  Result<std::shared_ptr<ChainReplica>> FindForPeer(const proto::PeerContext& peer) const {
+    return replicas_.FindForPeer(ChainId(peer.chain_id()));
+  }
+  void Committed(ServiceContext& context, const proto::CommittedRequest& request,
+                 Done<proto::CommittedResponse> done);
   void Space(Done<proto::SpaceResponse> done);
   void Health(Done<proto::HealthResponse> done);
 
   uint32_t max_payload() const { return options_.max_payload; }
 
  private:
-  using Outcome = RetryTable::Answer;
-  using OutcomeDone = std::function<void(const Outcome&)>;
-  using Execute = std::function<void(const ReplicaSet::Admitted&, OutcomeDone)>;
-  // Takes a mutation through the retry table and admission. `execute` runs, if at all, during the
-  // call.
-  void Mutate(ServiceContext& context, const proto::DataContext& request, uint64_t fingerprint,
-              const Execute& execute, OutcomeDone done);
+  using Outcome = Result<MutationResult>;
+  using OutcomeDone = std::function<void(Outcome)>;
+  // Begins a mutation at its chain's replica; `admission` is asked again there, and by whom answers.
+  using Start = std::function<void(ChainReplica&, const ChainReplica::Admission&, OutcomeDone)>;
+  void Mutate(const proto::DataContext& request, const Start& start, OutcomeDone done);
   void StartRead(IoContext& io, const AdmissionRequest& admission, ChunkId chunk, uint32_t offset,
                  uint32_t length, Done<ReadReply> done);
 

@@ -8,6 +8,7 @@
 
 #include "common/log.h"
 #include "common/rpc.h"
+#include "common/uuid.h"
 #include "proto/cluster.grpc.pb.h"
 
 namespace sheaf::storage {
@@ -58,7 +59,8 @@ ManagerLink::ManagerLink(ReplicaSet& replicas, const Options& options, const Clo
     : replicas_(replicas),
       options_(options),
       clock_(clock),
-      stubs_(std::make_unique<Stubs>(options.manager)) {
+      stubs_(std::make_unique<Stubs>(options.manager)),
+      process_(NewUuid()) {
   if (options.metrics != nullptr) {
     heartbeats_ = &options.metrics->AddCounter("sheaf_storage_heartbeats_total",
                                                "Heartbeats to the manager that ended");
@@ -157,6 +159,9 @@ proto::TargetReport ManagerLink::ReportOf(size_t local_target) const {
   report.set_state(target.engine->Health().ok() ? proto::UP_TO_DATE : proto::FAILED);
   report.set_used_bytes(space.used_bytes);
   report.set_total_bytes(space.total_bytes);
+  for (proto::ChainReport& chain : replicas_.ChainReports(local_target)) {
+    *report.add_chains() = std::move(chain);
+  }
   return report;
 }
 
@@ -167,6 +172,7 @@ proto::RegisterNodeRequest ManagerLink::RegistrationRequest() const {
   request.set_pid(::getpid());
   request.set_failure_domain(options_.failure_domain);
   request.set_cluster_uuid(options_.cluster_uuid);
+  request.set_process(process_);
   for (size_t i = 0; i < replicas_.targets().size(); ++i) {
     *request.add_targets() = ReportOf(i);
     request.mutable_targets()->rbegin()->set_id(0);  // the uuid names it
@@ -204,6 +210,7 @@ Status ManagerLink::Heartbeat() {
   proto::HeartbeatRequest request;
   request.set_node_id(node_id_);
   request.set_uuid(options_.node_uuid);
+  request.set_process(process_);
   request.set_map_version(replicas_.map_in_force().value());
   for (size_t i = 0; i < replicas_.targets().size(); ++i) *request.add_targets() = ReportOf(i);
 
@@ -263,6 +270,7 @@ Status ManagerLink::FollowMap() {
   while (stream->Read(&map)) {
     LogInfo("cluster map {}: {} nodes, {} chains", map.version(), map.nodes_size(),
             map.chains_size());
+    if (options_.map_comes) options_.map_comes(map);
     replicas_.ApplyMap(map);
   }
   const Status status = FromGrpc(stream->Finish());

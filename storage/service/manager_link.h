@@ -30,8 +30,9 @@ namespace sheaf::storage {
 // 2. Nothing is served before registration; a manager that no longer knows the node takes its lease
 //    away at once, and the node registers again.
 // 3. A manager that is gone needs nothing from us: the lease runs out, both threads keep trying
-// with
-//    back-off, service resumes with the next answer.
+//    with back-off, service resumes with the next answer.
+// 4. All that is sent names the same process, from the first registration to the end: by another
+//    one the manager knows that what was in memory is lost.
 class ManagerLink {
  public:
   struct Options {
@@ -44,6 +45,8 @@ class ManagerLink {
     std::chrono::milliseconds retry_min{100};
     std::chrono::milliseconds retry_max{2000};
     Metrics* metrics = nullptr;  // may be null
+    // Called with each new map before it is applied; may be empty.
+    std::function<void(const proto::ClusterMap&)> map_comes;
     // Called once a registration is answered, before anything is served, when the cluster's uuid
     // was not known: makes it durable. An error keeps the node from serving.
     std::function<Status(const std::string& cluster_uuid)> remember_cluster;
@@ -81,6 +84,7 @@ class ManagerLink {
   Options options_;
   const Clock& clock_;
   std::unique_ptr<Stubs> stubs_;
+  const std::string process_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

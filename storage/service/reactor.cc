@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <future>
+#include <numeric>
 #include <utility>
 
 #include "common/log.h"
@@ -11,7 +12,8 @@ namespace sheaf::storage {
 
 Reactor::Reactor(const Options& options)
     : options_(options),
-      rooms_(options.limits.waiting_for_room, options.limits.room_wait),
+      rooms_(transport::kMaxHop + 1,
+             RoomQueue(options.limits.waiting_for_room, options.limits.room_wait)),
       now_(options.clock->Now()),
       last_tick_(now_) {}
 
@@ -42,7 +44,7 @@ void Reactor::Main(std::function<void(Status)> started) {
   started(Status::Ok());
   while (!stop_) Turn();
   CloseConnections();
-  rooms_.Clear();
+  for (RoomQueue& queue : rooms_) queue.Clear();
   dirty_.clear();
   // Not reset(): what the ring still completes while it drains uses disk_.
   disk_->Drain();
@@ -52,9 +54,10 @@ void Reactor::Turn() {
   disk_->Wait(options_.limits.tick);
   now_ = options_.clock->Now();  // one reading serves every request of the turn
   disk_->Dispatch();
-  if (!rooms_.empty()) {
-    rooms_.Advance(now_, [this](size_t bytes) { return disk_->HasRoom(bytes); });
-    waiting_ = static_cast<uint32_t>(rooms_.size());
+  if (waiting_ > 0) {
+    for (uint32_t hop = transport::kMaxHop + 1; hop-- > 0;)
+      rooms_[hop].Advance(now_, [this, hop](size_t bytes) { return MayTake(bytes, hop); });
+    waiting_ = static_cast<uint32_t>(Waiting());
   }
   FlushDirty();
   if (now_ - last_tick_ < options_.limits.tick) return;
@@ -89,9 +92,22 @@ void Reactor::CloseConnections() {
   }
 }
 
-void Reactor::WhenRoom(size_t bytes, std::function<void(Status)> go) {
-  if (rooms_.Add(bytes, now_, go)) {
-    waiting_ = static_cast<uint32_t>(rooms_.size());
+// Half of the buffers for what comes from clients, and for each hop of a chain a sixteenth more: a
+// change that is passed on finds room even where the clients of the next server have taken all of
+// theirs, so chains that cross never wait for each other.
+bool Reactor::MayTake(size_t bytes, uint32_t hop) const {
+  const uint64_t total = pool_->region().size();
+  return disk_->HasRoom(bytes) && pool_->used_bytes() + bytes <= total / 2 + total / 16 * hop;
+}
+
+size_t Reactor::Waiting() const {
+  return std::accumulate(rooms_.begin(), rooms_.end(), size_t{0},
+                         [](size_t sum, const RoomQueue& queue) { return sum + queue.size(); });
+}
+
+void Reactor::WhenRoom(size_t bytes, std::function<void(Status)> go, uint32_t hop) {
+  if (rooms_[hop].Add(bytes, now_, go)) {
+    waiting_ = static_cast<uint32_t>(Waiting());
     return;
   }
   ++options_.counts->requests_refused;
@@ -104,8 +120,9 @@ void Reactor::FlushLater(std::shared_ptr<ServerConnection> connection) {
   dirty_.push_back(std::move(connection));
 }
 
-bool Reactor::BeginRequest() {
-  if (++options_.counts->requests <= options_.limits.requests_under_way) return true;
+bool Reactor::BeginRequest(bool of_peer) {
+  const bool may = ++options_.counts->requests <= options_.limits.requests_under_way;
+  if (may || of_peer) return true;
   --options_.counts->requests;
   ++options_.counts->requests_refused;
   return false;

@@ -59,8 +59,10 @@ class Reactor : public ServiceContext, public ConnectionHost {
 
   // ServiceContext
   IoContext& io() override { return *disk_; }
-  bool HasRoom(size_t bytes) const override { return rooms_.empty() && disk_->HasRoom(bytes); }
-  void WhenRoom(size_t bytes, std::function<void(Status)> go) override;
+  bool HasRoom(size_t bytes, uint32_t hop = 0) const override {
+    return rooms_[hop].empty() && MayTake(bytes, hop);
+  }
+  void WhenRoom(size_t bytes, std::function<void(Status)> go, uint32_t hop = 0) override;
 
   // ConnectionHost
   Uring& ring() override { return disk_->ring(); }
@@ -71,7 +73,7 @@ class Reactor : public ServiceContext, public ConnectionHost {
   Clock::Instant now() const override { return now_; }
   void FlushLater(std::shared_ptr<ServerConnection> connection) override;
   void Forget(ServerConnection& connection) override;
-  bool BeginRequest() override;
+  bool BeginRequest(bool of_peer) override;
   void EndRequest() override;
 
   // Thread-safe, for metrics.
@@ -86,11 +88,13 @@ class Reactor : public ServiceContext, public ConnectionHost {
   explicit Reactor(const Options& options);
   void Main(std::function<void(Status)> started);
   void Turn();
+  bool MayTake(size_t bytes, uint32_t hop) const;
+  size_t Waiting() const;
   void FlushDirty();
 
   const Options options_;
   FramedHandler* handler_ = nullptr;
-  RoomQueue rooms_;
+  std::vector<RoomQueue> rooms_;  // by hop
   std::atomic<uint32_t> waiting_{0};
   Clock::Instant now_{};
   Clock::Instant last_tick_{};

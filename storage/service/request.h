@@ -18,10 +18,11 @@ class ServiceContext {
  public:
   virtual ~ServiceContext() = default;
   virtual IoContext& io() = 0;
-  virtual bool HasRoom(size_t bytes) const = 0;
+  // Of the buffers each hop may fill more than the one before it.
+  virtual bool HasRoom(size_t bytes, uint32_t hop = 0) const = 0;
   // Runs `go`, later and on this thread, with ok once a buffer of `bytes` may be had; with kBusy
   // when none came free in the stated time or too many wait already.
-  virtual void WhenRoom(size_t bytes, std::function<void(Status)> go) = 0;
+  virtual void WhenRoom(size_t bytes, std::function<void(Status)> go, uint32_t hop = 0) = 0;
 };
 
 // An answer: an error, or a message and perhaps a payload that lies in `buffer`.

@@ -274,24 +274,32 @@ void ServerConnection::OnRequest() {
 }
 
 void ServerConnection::ChooseDestination() {
-  pending_buffer_ = host_.context().io().Allocate(pending_header_.payload_length);
+  const uint32_t hop = pending_header_.hop();
+  if (host_.context().HasRoom(pending_header_.payload_length, hop))
+    pending_buffer_ = host_.context().io().Allocate(pending_header_.payload_length);
   if (pending_buffer_) return parser_.ReceivePayload(pending_buffer_->span());
   waits_for_room_ = true;
   host_.context().WhenRoom(
       pending_header_.payload_length,
-      [self = shared_from_this()](const Status& status) { self->OnRoom(status); });
+      [self = shared_from_this()](const Status& status) { self->OnRoom(status); }, hop);
 }
 
 void ServerConnection::OnRoom(const Status& status) {
   waits_for_room_ = false;
   if (closed_) return;
-  if (status.ok()) {
-    ChooseDestination();
-  } else {
+  Status taken = status;
+  if (taken.ok()) {  // the queue let it go: nobody before it waits
+    pending_buffer_ = host_.context().io().Allocate(pending_header_.payload_length);
+    if (pending_buffer_)
+      parser_.ReceivePayload(pending_buffer_->span());
+    else
+      taken = {Code::kBusy, "buffers: all in use"};
+  }
+  if (!taken.ok()) {
     // The payload is read and dropped, so that the connection goes on.
     parser_.DiscardPayload();
     ++requests_;
-    QueueError(pending_header_.request_id, status, /*holds_credit=*/true, 0);
+    QueueError(pending_header_.request_id, taken, /*holds_credit=*/true, 0);
   }
   frame_began_ = host_.now();  // the wait was ours, not the peer's
   Parse();
@@ -309,7 +317,9 @@ void ServerConnection::Begin(const FrameHeader& header, std::span<const uint8_t>
                              BufferRef buffer) {
   ++requests_;
   bytes_ += header.payload_length;
-  if (!host_.BeginRequest())
+  const bool of_peer = header.method >= transport::Method::kReplicate &&
+                       header.method <= transport::Method::kSyncUnits;
+  if (!host_.BeginRequest(of_peer))
     return QueueError(header.request_id, {Code::kBusy, "request: too many under way"},
                       /*holds_credit=*/true, header.payload_length);
   FramedRequest request;

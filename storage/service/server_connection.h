@@ -35,8 +35,9 @@ class ConnectionHost {
   // `connection` has something to send: Flush it once at the end of this turn.
   virtual void FlushLater(std::shared_ptr<ServerConnection> connection) = 0;
   virtual void Forget(ServerConnection& connection) = 0;
-  // A request begins; false when as many as may are under way in the process.
-  virtual bool BeginRequest() = 0;
+  // A request begins; false when as many as may are under way in the process. What a neighbour in a
+  // chain asks is let in all the same: others wait for it to end.
+  virtual bool BeginRequest(bool of_peer) = 0;
   virtual void EndRequest() = 0;
 };
 

@@ -25,6 +25,7 @@ struct StorageConfig {
   uint64_t slab_mib = 256;                 // size of one slab file
   uint64_t capacity_mib = 0;               // of each target; 0: all its disk has
   uint64_t scrub_mib_per_s = 32;           // of each target; 0: off
+  uint64_t resync_mib_per_s = 256;         // sent to members that catch up; 0: no limit
   LogOptions log;
 
   // kUsage names file, key, value and what is accepted.

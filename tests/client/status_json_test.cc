@@ -78,6 +78,25 @@ TEST(StatusJsonTest, DownWhenAChainCannotServeAndSaysWhatItWaitsFor) {
   EXPECT_EQ(json["chains"][1]["targets"][0]["state"], "lastserving");
 }
 
+TEST(StatusJsonTest, AChainWaitsForOneThatHoldsEveryCommit) {
+  auto status = StatusOf();
+  auto* chain = status.mutable_map()->mutable_chains(0);
+  chain->mutable_members(0)->set_state(proto::LAST_SERVING);
+  chain->mutable_members(1)->set_state(proto::LAST_SERVING);
+  EXPECT_EQ(Parse(status)["chains"][0]["waiting_for"], 11);
+  chain->mutable_members(0)->set_state(proto::WAITING);
+  EXPECT_EQ(Parse(status)["chains"][0]["waiting_for"], 12);
+}
+
+TEST(StatusJsonTest, TellsWhatIsLeftToResync) {
+  auto status = StatusOf();
+  EXPECT_EQ(Parse(status)["resync"]["chunks_left"], 0);
+  status.mutable_resync()->set_chunks_left(17);
+  status.mutable_resync()->set_bytes_per_s(1 << 20);
+  EXPECT_EQ(Parse(status)["resync"]["chunks_left"], 17);
+  EXPECT_EQ(Parse(status)["resync"]["bytes_per_s"], 1 << 20);
+}
+
 TEST(StatusJsonTest, DownWithoutChains) {
   auto status = StatusOf();
   status.mutable_map()->clear_chains();

@@ -9,6 +9,7 @@ is missing.
 """
 
 import atexit
+import json
 import multiprocessing
 import os
 import shutil
@@ -113,6 +114,8 @@ class Server:
     def __init__(self, name, directory):
         self.name = name
         self.pid_file = os.path.join(directory, "run", name + ".pid")
+        self.config = os.path.join(directory, "config", name + ".toml")
+        self.data = os.path.join(directory, "data", name)
         self.log = os.path.join(directory, "log", name + ".log")
 
     def pid(self):
@@ -137,6 +140,16 @@ class Server:
     def kill(self):
         self.send(signal.SIGKILL)
         wait_until(lambda: not self.running(), 30, "the end of " + self.name)
+
+    def stop(self):
+        self.send(signal.SIGTERM)
+        wait_until(lambda: not self.running(), STOP_SECONDS, "the end of " + self.name)
+
+    def freeze(self):
+        self.send(signal.SIGSTOP)
+
+    def go_on(self):
+        self.send(signal.SIGCONT)
 
     def log_tail(self):
         return tail(self.name, self.log)
@@ -188,10 +201,58 @@ class Runner:
         self.process.kill()
 
 
+def start_mount(daemon, path):
+    """Returns once it serves."""
+    daemon.start()
+
+    def mounted():
+        if not daemon.running():
+            raise AssertionError("%s has ended\n%s" % (daemon.name, daemon.log_tail()))
+        return is_mounted(path)
+
+    wait_until(mounted, START_SECONDS, "a mount at " + path)
+    os.stat(path)
+
+
+def unmount_lazily(path):
+    while is_mounted(path):
+        command = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
+        if subprocess.run([*command, path]).returncode != 0:
+            break
+
+
+class Mount:
+    """One more mount of a cluster, which can be killed and started again at the same place. It goes
+    with the cluster."""
+
+    def __init__(self, cluster, name, options=""):
+        self.path = os.path.join(cluster.root, name)
+        os.mkdir(self.path)
+        self.daemon = Daemon(name, [
+            binary("sheaf-fuse"), "--meta", cluster.meta_address, "--foreground",
+            *(["-o", options] if options else []), self.path
+        ], os.path.join(cluster.root, name + ".log"))
+        cluster.mounts.append(self)
+
+    def start(self):
+        start_mount(self.daemon, self.path)
+
+    def stop(self):
+        """As an operator would."""
+        self.daemon.stop()
+
+    def kill(self):
+        self.daemon.kill()
+        unmount_lazily(self.path)
+
+    def join(self, *names):
+        return os.path.join(self.path, *names)
+
+
 class Cluster:
     """Servers through `sheaf up`; the mount is this program's own process, for its options."""
 
-    def __init__(self, storage=1, mount_options=""):
+    def __init__(self, storage=1, mount_options="", replicas=1):
         check_fuse()
         self.runner = Runner()
         # However this program ends, short of SIGKILL, nothing stays behind.
@@ -205,19 +266,56 @@ class Cluster:
         os.mkdir(self.mount)
         self.meta = Server("meta", self.directory)
         self.storage = [Server("storage-%d" % i, self.directory) for i in range(storage)]
+        self.replicas = replicas
         self.meta_address = None
         self.mount_options = ",".join(
             filter(None, ["allow_other" if os.geteuid() == 0 else "", mount_options]))
         self.fuse = Daemon("sheaf-fuse", [], os.path.join(self.root, "fuse.log"))
+        self.mounts = []  # the others
         self.at_end = []  # called once no process runs any more, before the files go
 
     def start_servers(self):
         """Those that do not run; returns when all are healthy."""
-        known = [] if self.meta_address else ["--storage", str(len(self.storage))]
+        known = [] if self.meta_address else ["--storage", str(len(self.storage)),
+                                              "--replicas", str(self.replicas)]
         self.runner.run([binary("sheaf"), "up", "--dir", self.directory, "--no-mount", *known],
                         START_SECONDS + 60)
         with open(os.path.join(self.directory, "meta.addr")) as file:
             self.meta_address = file.read().strip()
+
+    def start_server(self, server):
+        """One alone, of which `sheaf up` has written the configuration; returns at once."""
+        program = binary("sheaf-meta" if server is self.meta else "sheaf-storage")
+        self.runner.run(["sh", "-c", 'setsid "$1" --config "$2" </dev/null >>"$3" 2>&1 & echo $! >"$4"',
+                         "sh", program, server.config, server.log + ".out", server.pid_file],
+                        START_SECONDS)
+
+    def status(self):
+        """Of `sheaf status --json`; None while the metadata service does not answer."""
+        try:
+            return json.loads(self.runner.run([binary("sheaf"), "status", "--json", "--meta",
+                                               self.meta_address], START_SECONDS))
+        except AssertionError:
+            return None
+
+    def wait_for_health(self, seconds):
+        """Until every chain has all its replicas. A chain whose head has come back may still be of
+        the time before, so every server must be known by its process of now."""
+        def healthy():
+            status = self.status()
+            return status and status["health"] == "ok" and {
+                server.pid() for server in self.storage
+            } <= {node.get("pid") for node in status["nodes"]}
+
+        wait_until(healthy, seconds, "a healthy cluster")
+
+    def servers_of(self, status, chain):
+        """Those that serve a chain, head first."""
+        pids = {node["id"]: node.get("pid") for node in status["nodes"]}
+        nodes = {target["id"]: target["node"] for target in status["targets"]}
+        servers = {server.pid(): server for server in self.storage}
+        return [servers[pids[nodes[member["id"]]]] for member in chain["targets"]
+                if member["state"] == "serving"]
 
     def stop_servers(self):
         self.runner.run([binary("sheaf"), "down", "--dir", self.directory], STOP_SECONDS)
@@ -226,15 +324,7 @@ class Cluster:
         options = ["-o", self.mount_options] if self.mount_options else []
         self.fuse.command = [binary("sheaf-fuse"), "--meta", self.meta_address, "--foreground",
                              *options, self.mount]
-        self.fuse.start()
-
-        def mounted():
-            if not self.fuse.running():
-                raise AssertionError("sheaf-fuse has ended\n" + self.fuse.log_tail())
-            return is_mounted(self.mount)
-
-        wait_until(mounted, START_SECONDS, "a mount")
-        os.stat(self.mount)
+        start_mount(self.fuse, self.mount)
 
     def up(self):
         self.start_servers()
@@ -253,13 +343,9 @@ class Cluster:
         self.fuse.kill()
         for server in [self.meta, *self.storage]:
             server.kill()
-        self.unmount_lazily()
-
-    def unmount_lazily(self):
-        while is_mounted(self.mount):
-            command = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
-            if subprocess.run([*command, self.mount]).returncode != 0:
-                break
+        unmount_lazily(self.mount)
+        for mount in self.mounts:
+            mount.kill()
 
     def processes(self):
         return [self.meta, *self.storage, self.fuse]
@@ -268,7 +354,8 @@ class Cluster:
         return os.path.join(self.mount, *names)
 
     def logs(self):
-        return "\n".join(each.log_tail() for each in self.processes())
+        return "\n".join(each.log_tail() for each in
+                         [*self.processes(), *(mount.daemon for mount in self.mounts)])
 
     def __enter__(self):
         try:

@@ -41,7 +41,7 @@ class InventoryTest(unittest.TestCase):
 
     def test_errors_name_the_line_the_value_and_what_is_accepted(self):
         self.assertRefused(["line 1", "'colour'", "storage"], "colour blue\n")
-        self.assertRefused(["line 2", "'many'", "1 to 16"], "# words\nreplicas many\n")
+        self.assertRefused(["line 2", "'many'", "1 to 8"], "# words\nreplicas many\n")
         self.assertRefused(["line 1", "'prt'", "port"], "meta 10.0.0.1 prt=7\n")
         self.assertRefused(["line 1", "'70000'", "65533"], "meta 10.0.0.1 port=70000\n")
         self.assertRefused(["line 2", "disks="], "meta 10.0.0.1\nstorage 10.0.0.2\n")
@@ -210,9 +210,9 @@ class ClusterScriptTest(unittest.TestCase):
 
     def check_bad_days(self):
         pids = self.pids()
-        # Replication is the manager's to grant: its own sentence is shown.
+        # Replicas are the manager's to grant: its own sentence is shown.
         self.write_inventory(replicas=3, extra={"stor3": "reactors=2"})
-        self.refused(["replication is not available yet", self.network["meta"].address],
+        self.refused(["has chains of 1 replicas, asked for 3", self.network["meta"].address],
                      "--copy", self.programs, self.hostfile, "up")
         self.assertEqual(self.pids(), pids)
 

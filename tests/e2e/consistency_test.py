@@ -26,7 +26,8 @@ import time
 import unittest
 import zlib
 
-from cluster import Cluster, Daemon, binary, run, wait_until, is_mounted, START_SECONDS
+import cluster
+from cluster import Cluster, binary, is_mounted, run
 
 CELL = 64
 FILES = 6
@@ -56,45 +57,19 @@ class Gone(Exception):
     """The mount was killed under the operation: it may have happened or not."""
 
 
-class Mount:
-    """One mount daemon, which can be killed and started again at the same place."""
+class Mount(cluster.Mount):
+    """Tells how often it was killed."""
 
-    def __init__(self, cluster, name):
-        self.cluster = cluster
+    def __init__(self, owner, name):
+        # Names are trusted for a second otherwise, and the model for none.
+        super().__init__(owner, name, "entry_timeout=0")
         self.number = int(name[-1])
-        self.path = os.path.join(cluster.root, name)
-        os.mkdir(self.path)
-        self.daemon = Daemon(name, [
-            binary("sheaf-fuse"), "--meta", cluster.meta_address, "--foreground",
-            # Names are trusted for a second otherwise, and the model for none.
-            "-o", "entry_timeout=0", self.path
-        ], os.path.join(cluster.root, name + ".log"))
         self.kills = 0
-
-    def start(self):
-        self.daemon.start()
-        wait_until(lambda: is_mounted(self.path) or not self.daemon.running(), START_SECONDS,
-                   "mount " + self.path)
-        if not self.daemon.running():
-            raise AssertionError("sheaf-fuse has ended\n" + self.daemon.log_tail())
-        os.statvfs(self.path)
 
     def kill(self):
         self.kills += 1  # before and after: a call that begins meanwhile is cut off, too
-        self.daemon.kill()
-        self.unmount()
+        super().kill()
         self.kills += 1
-
-    def unmount(self):
-        while is_mounted(self.path):
-            command = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
-            run([*command, self.path])
-
-    def stop(self):
-        self.daemon.stop()
-
-    def join(self, *names):
-        return os.path.join(self.path, *names)
 
 
 class Model:

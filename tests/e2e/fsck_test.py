@@ -14,7 +14,8 @@ import tomllib
 import unittest
 import urllib.request
 
-from cluster import Cluster, Daemon, binary, is_mounted, run, wait_until, START_SECONDS
+import cluster
+from cluster import Cluster, binary, wait_until
 
 SEED = os.environ.get("SHEAF_SEED") or str(random.SystemRandom().randrange(1 << 32))
 BLOCK = 1 << 20
@@ -28,28 +29,17 @@ def block_of(name, index):
     return random.Random("%s %s %d" % (SEED, name, index)).randbytes(BLOCK)
 
 
-class Mount:
+class Mount(cluster.Mount):
     """A mount that will die, and the files it has open."""
 
-    def __init__(self, cluster, name):
-        self.path = os.path.join(cluster.root, name)
-        os.mkdir(self.path)
-        self.daemon = Daemon(name, [binary("sheaf-fuse"), "--meta", cluster.meta_address,
-                                    "--foreground", self.path],
-                             os.path.join(cluster.root, name + ".log"))
+    def __init__(self, owner, name):
+        super().__init__(owner, name)
         self.fds = []
         # Blocks on page boundaries, as O_DIRECT asks for.
         self.memory = mmap.mmap(-1, BLOCK)
 
-    def start(self):
-        self.daemon.start()
-        wait_until(lambda: is_mounted(self.path) or not self.daemon.running(), START_SECONDS,
-                   "mount " + self.path)
-        if not self.daemon.running():
-            raise AssertionError("sheaf-fuse has ended\n" + self.daemon.log_tail())
-
     def open(self, name, flags=0):
-        fd = os.open(os.path.join(self.path, name), os.O_RDWR | os.O_CREAT | flags, 0o644)
+        fd = os.open(self.join(name), os.O_RDWR | os.O_CREAT | flags, 0o644)
         self.fds.append(fd)
         return fd
 
@@ -59,10 +49,7 @@ class Mount:
         assert os.pwrite(fd, self.memory, index * BLOCK) == BLOCK
 
     def kill(self):
-        self.daemon.kill()
-        if is_mounted(self.path):
-            run(["umount", "-l", self.path] if os.geteuid() == 0 else
-                ["fusermount3", "-uz", self.path])
+        super().kill()
         for fd in self.fds:
             try:
                 os.close(fd)
@@ -82,7 +69,6 @@ class FsckTest(unittest.TestCase):
 
     def start_mount(self, name):
         mount = Mount(self.cluster, name)
-        self.addCleanup(mount.kill)
         mount.start()
         return mount
 
@@ -137,11 +123,10 @@ class FsckTest(unittest.TestCase):
         # Renamed over another that is open, too, and removed while open.
         of(tag + "-victim", range(2), None)
         of(tag + "-from", range(6), None)
-        os.rename(os.path.join(mount.path, tag + "-from"),
-                  os.path.join(mount.path, tag + "-victim"))
+        os.rename(mount.join(tag + "-from"), mount.join(tag + "-victim"))
         self.expected[tag + "-victim"] = self.expected.pop(tag + "-from")[:1] + (6 * BLOCK,)
         of(tag + "-removed", range(6), None)
-        os.unlink(os.path.join(mount.path, tag + "-removed"))
+        os.unlink(mount.join(tag + "-removed"))
         del self.expected[tag + "-removed"]
         # Synced, and then in the mount's memory alone: these may be lost, the first may not.
         name = tag + "-behind"

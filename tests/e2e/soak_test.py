@@ -22,7 +22,7 @@ import tomllib
 import unittest
 import urllib.request
 
-from cluster import Cluster, Daemon, binary, is_mounted, run, wait_until, START_SECONDS
+from cluster import Cluster, Mount, binary, run
 from soak_load import Commands, Copies, LargeFiles, SmallFiles, Walks
 
 SECONDS = int(os.environ.get("SHEAF_SOAK_SECONDS", "60"))
@@ -127,7 +127,8 @@ class SoakTest(unittest.TestCase):
         self.addCleanup(self.cluster.clean_up)
         self.start_servers()
         self.cluster.start_mount()
-        self.second = self.start_second_mount()
+        self.second = Mount(self.cluster, "second")
+        self.second.start()
         self.workers = []
         # Before the cluster goes: a process in a call of a mount without a daemon is hard to end.
         self.addCleanup(self.end_workers)
@@ -139,27 +140,8 @@ class SoakTest(unittest.TestCase):
             self.cluster.stop_servers()
             self.cluster.start_servers()
 
-    def start_second_mount(self):
-        path = os.path.join(self.cluster.root, "second")
-        os.mkdir(path)
-        daemon = Daemon("second", [binary("sheaf-fuse"), "--meta", self.cluster.meta_address,
-                                   "--foreground", path],
-                        os.path.join(self.cluster.root, "second.log"))
-        self.addCleanup(self.end_second_mount, daemon, path)
-        daemon.start()
-        wait_until(lambda: is_mounted(path) or not daemon.running(), START_SECONDS, "second mount")
-        if not daemon.running():
-            raise AssertionError("sheaf-fuse has ended\n" + daemon.log_tail())
-        self.second_path = path
-        return daemon
-
-    def end_second_mount(self, daemon, path):
-        daemon.kill()
-        if is_mounted(path):
-            run(["umount", "-l", path] if os.geteuid() == 0 else ["fusermount3", "-uz", path])
-
     def loads(self):
-        first, second, meta = self.cluster.mount, self.second_path, self.cluster.meta_address
+        first, second, meta = self.cluster.mount, self.second.path, self.cluster.meta_address
         return [SmallFiles("small-0", SEED, first), SmallFiles("small-1", SEED, first),
                 SmallFiles("small-2", SEED, second), LargeFiles("large", SEED, first),
                 Copies("copies", SEED, second, meta, self.cluster.root),
@@ -190,7 +172,7 @@ class SoakTest(unittest.TestCase):
         return [*(Watched(server.name, server.pid(), kind, metrics(server))
                   for server, kind in servers),
                 Watched("mount", self.cluster.fuse.process.pid, "mount"),
-                Watched("second", self.second.process.pid, "mount")]
+                Watched("second", self.second.daemon.process.pid, "mount")]
 
     def watch(self, watched):
         """Samples until the time is over or a process of the load has failed."""
@@ -225,7 +207,7 @@ class SoakTest(unittest.TestCase):
             if failure:
                 failures.append("%s: %s" % (name, failure))
         if failures:
-            self.fail("\n".join(failures) + "\n" + self.cluster.logs() + self.second.log_tail())
+            self.fail("\n".join(failures) + "\n" + self.cluster.logs())
 
     def test_nothing_grows_and_nothing_is_lost(self):
         self.start_workers()
@@ -233,7 +215,7 @@ class SoakTest(unittest.TestCase):
         try:
             self.watch(watched)
         except AssertionError as error:
-            self.fail("%s\n%s%s" % (error, self.cluster.logs(), self.second.log_tail()))
+            self.fail("%s\n%s" % (error, self.cluster.logs()))
         self.gather()
         print("medians of the quarters, %d samples in %d s\n%s" % (
             len(watched[0].samples), SECONDS, "\n".join(each.table(SECONDS) for each in watched)),

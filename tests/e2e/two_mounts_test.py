@@ -4,7 +4,7 @@ import json
 import os
 import unittest
 
-from cluster import Cluster, Daemon, binary, is_mounted, run, wait_until
+from cluster import Cluster, Mount, binary, run, wait_until
 
 # A removal waits until every session has acknowledged it, which takes a renewal or two (5 s each).
 REMOVAL_SECONDS = 120
@@ -15,19 +15,8 @@ class TwoMountsTest(unittest.TestCase):
         self.cluster = Cluster(storage=2, mount_options="attr_timeout=0,entry_timeout=0")
         self.addCleanup(self.cluster.clean_up)
         self.cluster.up()
-        self.other = os.path.join(self.cluster.root, "other")
-        os.mkdir(self.other)
-        self.second = Daemon("second mount", [
-            binary("sheaf-fuse"), "--meta", self.cluster.meta_address, "--foreground", "-o",
-            "attr_timeout=0,entry_timeout=0", self.other],
-            os.path.join(self.cluster.root, "other.log"))
-        self.addCleanup(self.end_second)
-        self.second.start()
-        wait_until(lambda: is_mounted(self.other), 60, "a second mount")
-
-    def end_second(self):
-        if self.second.running():
-            self.second.stop()
+        self.other = Mount(self.cluster, "other", "attr_timeout=0,entry_timeout=0")
+        self.other.start()
 
     def backlog(self):
         return json.loads(run([binary("sheaf"), "status", "--json", "--meta",
@@ -39,7 +28,7 @@ class TwoMountsTest(unittest.TestCase):
 
     def held(self, name):
         """Open on the other mount, past its page cache: each read asks the servers."""
-        fd = os.open(os.path.join(self.other, name), os.O_RDONLY | os.O_DIRECT)
+        fd = os.open(self.other.join(name), os.O_RDONLY | os.O_DIRECT)
         self.addCleanup(self.close_quietly, fd)
         return fd
 
@@ -72,7 +61,7 @@ class TwoMountsTest(unittest.TestCase):
         os.rename(self.cluster.path("new"), self.cluster.path("replaced"))
 
         self.pass_a_removal(still_held=2)
-        self.assertFalse(os.path.exists(os.path.join(self.other, "unlinked")))
+        self.assertFalse(os.path.exists(self.other.join("unlinked")))
         self.assertReads(first, unlinked)
         self.assertReads(second, replaced)
         self.assertReads(self.held("replaced"), new)
@@ -96,9 +85,7 @@ class TwoMountsTest(unittest.TestCase):
         self.held("file")
         os.unlink(self.cluster.path("file"))
         self.pass_a_removal(still_held=1)
-        self.second.kill()
-        command = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
-        run([*command, self.other])
+        self.other.kill()
         wait_until(lambda: self.backlog() == 0, REMOVAL_SECONDS, "reclaiming after its session")
 
 if __name__ == "__main__":

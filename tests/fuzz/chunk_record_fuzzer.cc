@@ -1,4 +1,4 @@
-// The decoders of the chunk index: keys, heads, pages. The input is a key length, a key and a
+// The decoders of the chunk index: keys, heads, pages, stream rows. The input is a key length, a key and a
 // value; the value's checksum is put right, so that the fields behind it are reached. What is
 // accepted is written the same way again.
 
@@ -23,6 +23,13 @@ void FuzzKey(const std::string& key) {
 void FuzzTarget(const std::string& value) {
   const auto slab_bytes = DecodeTarget(value);
   if (slab_bytes.ok()) CHECK(EncodeTarget(*slab_bytes) == value, "a target record changes");
+}
+
+void FuzzStreamRow(const std::string& key, const std::string& value) {
+  const auto row = DecodeStreamRow(key, value);
+  if (!row.ok()) return;
+  CHECK(StreamRowKey(*row) == key, "a stream row's key changes when it is written again");
+  CHECK(EncodeStreamRow(key, *row) == value, "a stream row changes when it is written again");
 }
 
 void FuzzPage(const std::string& key, const std::string& value) {
@@ -69,5 +76,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   FuzzTarget(value);
   FuzzHead(key, value);
   FuzzPage(key, value);
+  FuzzStreamRow(key, value);
   return 0;
 }

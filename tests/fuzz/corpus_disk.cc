@@ -105,6 +105,16 @@ void WriteChunkInputs(const std::filesystem::path& root) {
   const std::string page = PageKey(chunk, 2);
   put("page", page, EncodePage(page, *record.pages[0]));
   put("target", storage::TargetKey(), storage::EncodeTarget(256 << 20));
+  const storage::Engine::StreamRow row{.chain = ChainId(7),
+                                       .incarnation = Incarnation(66),
+                                       .stream = 2,
+                                       .sequence = 9,
+                                       .fingerprint = 0x1122334455667788,
+                                       .done = true,
+                                       .version = ChunkVersion(3),
+                                       .chunk_length = 5000};
+  const std::string row_key = StreamRowKey(row);
+  put("stream_row", row_key, EncodeStreamRow(row_key, row));
 }
 
 }  // namespace

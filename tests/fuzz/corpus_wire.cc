@@ -6,6 +6,7 @@
 #include "proto/cluster.pb.h"
 #include "proto/data.pb.h"
 #include "proto/meta.pb.h"
+#include "proto/replica.pb.h"
 #include "tests/fuzz/corpus.h"
 #include "tests/fuzz/input.h"
 #include "tests/fuzz/watched_engine.h"
@@ -183,6 +184,72 @@ void WriteRequestInputs(const std::filesystem::path& root) {
                  Request(Method::kEcho, ReadRequest(), 100));
 }
 
+// From the head of a chain to this server: its tail (`chain` is kChain + 1), or syncing.
+template <typename Message>
+Message FromHead(uint32_t chain) {
+  Message message;
+  message.mutable_peer()->set_chain_id(chain);
+  message.mutable_peer()->set_chain_version(kChainVersion);
+  message.mutable_peer()->set_from_target(2);
+  return message;
+}
+
+proto::ReplicateRequest Replicated(uint32_t chain, uint64_t sequence, proto::ChangeKind kind) {
+  auto change = FromHead<proto::ReplicateRequest>(chain);
+  change.set_sequence(sequence);
+  change.set_kind(kind);
+  change.mutable_chunk()->set_data_id(42);
+  change.set_proposed_version(kChainVersion);
+  change.set_chunk_size(4 << 20);
+  change.set_incarnation(7);
+  change.set_stream(1);
+  change.set_stream_sequence(sequence);
+  return change;
+}
+
+void WriteNeighbourInputs(const std::filesystem::path& root) {
+  auto durable = FromHead<proto::DurableRequest>(kChain + 1);
+  durable.set_durable(2);
+  auto cut = Replicated(kChain + 1, 2, proto::CHANGE_TRUNCATE);
+  cut.set_length(100);
+  auto abort = Replicated(kChain + 1, 3, proto::CHANGE_ABORT);
+  abort.set_abort_from(2);
+  const std::string changes =
+      Request(Method::kReplicate, Replicated(kChain + 1, 1, proto::CHANGE_WRITE), 5000) +
+      Request(Method::kReplicate, cut);
+  WriteInput(root, "data_request", "committed",
+             changes + Request(Method::kDurable, durable) +
+                 Request(Method::kCommitted, FromHead<proto::CommittedRequest>(kChain + 1)));
+  WriteInput(root, "data_request", "aborted", changes + Request(Method::kReplicate, abort));
+
+  auto piece = FromHead<proto::SyncWriteRequest>(kChain + 2);
+  piece.mutable_peer()->set_number(1);
+  piece.mutable_chunk()->set_data_id(42);
+  piece.set_chunk_size(4 << 20);
+  piece.set_first(true);
+  auto seal = FromHead<proto::SyncSealRequest>(kChain + 2);
+  seal.mutable_peer()->set_number(2);
+  seal.mutable_chunk()->mutable_chunk()->set_data_id(42);
+  seal.mutable_chunk()->set_length(6000);
+  seal.mutable_chunk()->set_version(9);
+  seal.mutable_chunk()->set_chunk_size(4 << 20);
+  auto list = FromHead<proto::SyncListRequest>(kChain + 2);
+  list.mutable_peer()->set_number(3);
+  auto remove = FromHead<proto::SyncRemoveRequest>(kChain + 2);
+  remove.mutable_peer()->set_number(4);
+  remove.add_chunks()->set_data_id(42);
+  auto results = FromHead<proto::SyncResultsRequest>(kChain + 2);
+  results.mutable_peer()->set_number(5);
+  results.add_results()->set_incarnation(7);
+  results.set_complete(true);
+  auto units = FromHead<proto::SyncUnitsRequest>(kChain + 2);
+  units.mutable_chunk()->set_data_id(42);
+  WriteInput(root, "data_request", "resync",
+             Request(Method::kSyncWrite, piece, 5000) + Request(Method::kSyncUnits, units) +
+                 Request(Method::kSyncSeal, seal) + Request(Method::kSyncList, list) +
+                 Request(Method::kSyncRemove, remove) + Request(Method::kSyncResults, results));
+}
+
 proto::ClusterMap Map() {
   proto::ClusterMap map;
   map.set_version(9);
@@ -288,6 +355,7 @@ void WriteManagerInputs(const std::filesystem::path& root) {
 void WriteWireInputs(const std::filesystem::path& root) {
   WriteFrameInputs(root);
   WriteRequestInputs(root);
+  WriteNeighbourInputs(root);
   WriteAnswerInputs(root);
   WriteManagerInputs(root);
   WriteInput(root, "cluster_map", "two-nodes", Map().SerializeAsString());

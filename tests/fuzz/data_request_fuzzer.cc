@@ -1,7 +1,7 @@
 // A storage server behind its frame parser: requests of every method with arbitrary messages and
 // payloads, through the decoders, the checks and admission down to an engine in memory. Each is
-// answered exactly once, by nothing larger than was asked for, and the engine sees nothing out of a
-// chunk's bounds.
+// answered exactly once (what a neighbour asks when its chain stops, at the latest), by nothing
+// larger than was asked for, and the engine sees nothing out of a chunk's bounds.
 //
 // The input is requests: method, a piece of message, two bytes of payload length. The top bit of
 // the method puts a write's checksum right, without which none would arrive.
@@ -9,6 +9,7 @@
 #include <deque>
 
 #include "common/crc32c.h"
+#include "proto/replica.pb.h"
 #include "storage/service/data_frames.h"
 #include "storage/service/data_handler.h"
 #include "tests/fuzz/input.h"
@@ -33,8 +34,8 @@ class HeapBuffer : public PooledBuffer {
 class Context : public ServiceContext, public IoContext {
  public:
   IoContext& io() override { return *this; }
-  bool HasRoom(size_t bytes) const override { return bytes <= kMaxPayload; }
-  void WhenRoom(size_t, std::function<void(Status)> go) override {
+  bool HasRoom(size_t bytes, uint32_t) const override { return bytes <= kMaxPayload; }
+  void WhenRoom(size_t, std::function<void(Status)> go, uint32_t) override {
     Post([go = std::move(go)] { go({Code::kBusy, "no room"}); });
   }
   void Read(FileSlot, uint64_t, BufferRef, std::span<uint8_t>, IoDone) override {
@@ -82,11 +83,22 @@ class Server {
     replicas_.ExtendLease(Clock::System().Now() + std::chrono::hours(1));
   }
 
+  ~Server() {
+    replicas_.Stop();
+    context_.RunAll();
+    for (const auto& call : of_neighbours_) CHECK(call->answers == 1, "not answered");
+  }
+
   void Request(uint8_t method, std::string message, size_t payload_size) {
-    const auto number = static_cast<transport::Method>(method & 0x0f);
+    const auto number = static_cast<transport::Method>(method & 0x1f);
     auto buffer = std::make_shared<HeapBuffer>(payload_size);
     std::fill(buffer->span().begin(), buffer->span().end(), uint8_t{'p'});
-    if ((method & 0x80) != 0 && number == transport::Method::kWrite) PutRight(*buffer, message);
+    if ((method & 0x80) != 0 && number == transport::Method::kWrite)
+      PutRight<proto::WriteChunkRequest>(*buffer, message);
+    if ((method & 0x80) != 0 && number == transport::Method::kReplicate)
+      PutRight<proto::ReplicateRequest>(*buffer, message);
+    if ((method & 0x80) != 0 && number == transport::Method::kSyncWrite)
+      PutRight<proto::SyncWriteRequest>(*buffer, message);
     FramedRequest request{
         .method = number,
         .message = {reinterpret_cast<const uint8_t*>(message.data()), message.size()},
@@ -96,13 +108,15 @@ class Server {
     frames_.Handle(context_, std::move(request), call);
     message.assign(message.size(), '?');  // valid during Handle only
     context_.RunAll();
+    if (number >= transport::Method::kReplicate) return of_neighbours_.push_back(call);
     CHECK(call->answers == 1, "not answered");
     if (number == transport::Method::kRead && call->answer.status.ok()) CheckRead(*call);
   }
 
  private:
+  template <typename Message>
   static void PutRight(HeapBuffer& payload, std::string& message) {
-    proto::WriteChunkRequest write;
+    Message write;
     if (!write.ParseFromString(message)) return;
     write.set_crc32c(Crc32c(payload.span()));
     message = write.SerializeAsString();
@@ -119,6 +133,7 @@ class Server {
   DataHandler data_{replicas_, {.max_payload = kMaxPayload}};
   DataFrames frames_{data_};
   Context context_;
+  std::vector<std::shared_ptr<Answered>> of_neighbours_;
 };
 
 }  // namespace

@@ -25,9 +25,10 @@ class Manager {
       CHECK(!needed.status().message().empty());
       return;
     }
+    if (!state_->MayRegister(request, now_)) return;
     std::vector<TargetId> targets;
     for (uint32_t i = 0; i < needed->targets; ++i) targets.emplace_back(next_id_++);
-    Commit(state_->PlanRegister(request, NodeId(next_id_++), targets));
+    Commit(state_->PlanRegister(request, NodeId(next_id_++), targets, now_));
     const proto::RegisterNodeResponse response = state_->Registered(request, now_);
     CHECK(response.target_ids_size() == request.targets_size(), "a target without an id");
   }

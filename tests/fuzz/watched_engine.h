@@ -12,6 +12,8 @@ inline constexpr int kMaxWrites = 1000;
 inline constexpr uint32_t kChain = 7;
 inline constexpr uint32_t kChainVersion = 3;
 
+// Of `kChain` and target 1, this server's; and of two chains of which target 2, which is nowhere, is
+// the head, and target 1 the tail of one and brought up to date in the other.
 inline proto::ClusterMap MapOfOneChain() {
   proto::ClusterMap map;
   map.set_version(1);
@@ -25,6 +27,21 @@ inline proto::ClusterMap MapOfOneChain() {
   proto::ChainMember* member = chain->add_members();
   member->set_target_id(1);
   member->set_state(proto::SERVING);
+  target = map.add_targets();
+  target->set_id(2);
+  target->set_node_id(2);
+  target->set_uuid("elsewhere");
+  for (const auto state : {proto::SERVING, proto::SYNCING}) {
+    chain = map.add_chains();
+    chain->set_id(state == proto::SERVING ? kChain + 1 : kChain + 2);
+    chain->set_version(kChainVersion);
+    member = chain->add_members();
+    member->set_target_id(2);
+    member->set_state(proto::SERVING);
+    member = chain->add_members();
+    member->set_target_id(1);
+    member->set_state(state);
+  }
   proto::IncarnationRange* fenced = map.add_fenced();
   fenced->set_first(66);
   fenced->set_last(66);
@@ -34,21 +51,20 @@ inline proto::ClusterMap MapOfOneChain() {
 // The engine in memory, which takes what it is told: here it is looked at first.
 class WatchedEngine : public testing::FakeEngine {
  public:
+  void Apply(storage::IoContext& io, Change change, StateDone done) override {
+    const Status status = Watch(change);
+    if (!status.ok()) return io.Post([done = std::move(done), status] { done(status); });
+    FakeEngine::Apply(io, std::move(change), std::move(done));
+  }
   void Write(storage::IoContext& io, WriteArgs args, StateDone done) override {
-    CHECK(args.key.chunk.data_id.IsSet() && !args.bytes.empty() &&
-              args.bytes.size() <= kMaxChunkBytes &&
-              uint64_t{args.offset} + args.bytes.size() <= args.chunk_size,
-          "a write out of its chunk");
-    // What it keeps must not grow with what an offset says, nor with the time it runs.
-    if (args.offset > kMaxChunkBytes || ++writes_ > kMaxWrites) {
-      return done(Status(Code::kNoSpace, "fuzz: full"));
-    }
+    const Status status = WatchWrite(args);
+    if (!status.ok()) return done(status);
     FakeEngine::Write(io, std::move(args), std::move(done));
   }
   void Truncate(storage::IoContext& io, const ChunkKey& key, uint32_t length, uint32_t chunk_size,
                 bool extend, ChainVersion version, StateDone done) override {
-    CHECK(key.chunk.data_id.IsSet() && length <= chunk_size, "a truncate out of its chunk");
-    if (length > kMaxChunkBytes) return done(Status(Code::kNoSpace, "fuzz: full"));
+    const Status status = WatchTruncate(key, length, chunk_size);
+    if (!status.ok()) return done(status);
     FakeEngine::Truncate(io, key, length, chunk_size, extend, version, std::move(done));
   }
   void List(storage::IoContext& io, ChainId chain, std::optional<ChunkId> after,
@@ -58,6 +74,33 @@ class WatchedEngine : public testing::FakeEngine {
   }
 
  private:
+  Status Watch(const Change& change) {
+    switch (change.kind) {
+      case Change::Kind::kWrite:
+        return WatchWrite(change.args);
+      case Change::Kind::kTruncate:
+        return WatchTruncate(change.args.key, change.length, change.args.chunk_size);
+      case Change::Kind::kRemove:
+      case Change::Kind::kNote:
+        break;
+    }
+    return Status::Ok();
+  }
+  Status WatchWrite(const WriteArgs& args) {
+    CHECK(args.key.chunk.data_id.IsSet() && !args.bytes.empty() &&
+              args.bytes.size() <= kMaxChunkBytes &&
+              uint64_t{args.offset} + args.bytes.size() <= args.chunk_size,
+          "a write out of its chunk");
+    // What it keeps must not grow with what an offset says, nor with the time it runs.
+    if (args.offset > kMaxChunkBytes || ++writes_ > kMaxWrites) return Full();
+    return Status::Ok();
+  }
+  Status WatchTruncate(const ChunkKey& key, uint32_t length, uint32_t chunk_size) {
+    CHECK(key.chunk.data_id.IsSet() && length <= chunk_size, "a truncate out of its chunk");
+    return length > kMaxChunkBytes ? Full() : Status::Ok();
+  }
+  static Status Full() { return Status(Code::kNoSpace, "fuzz: full"); }
+
   std::atomic<int> writes_ = 0;
 };
 

@@ -13,6 +13,9 @@ each of these and checks that:
   slab-syncs-first
   slab-sync-reaches-the-file
   index-commit
+  index-stream-rows
+  held-blocks-wait
+  held-slot-stays
   index-target-record
   slab-file
   slab-directory
@@ -78,15 +81,27 @@ each of these and checks that:
   fence-one-at-a-time
   fence-asked-again
   fence-stored-before-told
+  restart-takes-out
+  restart-in-one-change
+  restart-holds-leases
+  restart-ends-earlier-process
+  restart-ends-earlier-process-at-once
+  restart-waits-for-who-is-left
+  restart-named-by-storage
+  given-up-together
+  given-up-when-overdue
+  moved-disk-waits
+  complete-of-present-version
+  complete-not-by-registration
   storage-refuses-fenced
   storage-fence-whole-range
   storage-map-in-force
   storage-reports-map-in-force
-  storage-begins-before-admission
+  storage-admits-where-it-begins
   storage-mutation-still-admitted
   storage-read-still-admitted
-  storage-unnamed-under-way
-  storage-under-way-until-finished
+  storage-under-way-until-committed
+  storage-forgets-what-is-idle
   storage-late-refused
   storage-stream-occupied
   storage-repeated-once

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <optional>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -11,8 +13,9 @@
 
 namespace sheaf::testing {
 
-// An engine that keeps chunks in memory and answers by Post, as the real one does. Faults: Health
-// and a status that every call answers. Thread-safe.
+// An engine that keeps chunks in memory and answers by Post, as the real one does: what is answered
+// is durable, changes of one chunk take effect in the order of the calls, and versions with a
+// ticket are held until Release. Faults: Health and a status that every call answers. Thread-safe.
 class FakeEngine : public storage::Engine {
  public:
   void FailWith(Status status) {
@@ -44,14 +47,18 @@ class FakeEngine : public storage::Engine {
 
   void Read(storage::IoContext& io, const ChunkKey& key, uint32_t offset, uint32_t length,
             ReadDone done) override {
+    ReadAt(io, key, /*upto=*/0, offset, length, std::move(done));
+  }
+  void ReadAt(storage::IoContext& io, const ChunkKey& key, uint64_t upto, uint32_t offset,
+              uint32_t length, ReadDone done) override {
     Result<ReadAnswer> result = [&]() -> Result<ReadAnswer> {
       std::lock_guard lock(mutex_);
       if (!failure_.ok()) return failure_;
       ReadAnswer answer;
-      auto chunk = chunks_.find(key);
-      if (chunk == chunks_.end()) return answer;
-      const std::vector<uint8_t>& bytes = chunk->second.bytes;
-      answer.state = StateOf(chunk->second);
+      const Version chunk = At(key, upto);
+      if (!chunk.has_value()) return answer;
+      const std::vector<uint8_t>& bytes = chunk->bytes;
+      answer.state = StateOf(chunk);
       const size_t begin = std::min<size_t>(offset, bytes.size());
       const size_t count = std::min<size_t>(length, bytes.size() - begin);
       if (count > 0) {
@@ -67,38 +74,106 @@ class FakeEngine : public storage::Engine {
   }
 
   void Write(storage::IoContext& io, WriteArgs args, StateDone done) override {
+    Change change;
+    change.kind = Change::Kind::kWrite;
+    change.args = std::move(args);
+    Answer(io, std::move(done), Take(change));
+  }
+
+  void Truncate(storage::IoContext& io, const ChunkKey& key, uint32_t length, uint32_t chunk_size,
+                bool extend, ChainVersion chain_version, StateDone done) override {
+    Change change;
+    change.kind = Change::Kind::kTruncate;
+    change.args.key = key;
+    change.args.chunk_size = chunk_size;
+    change.args.chain_version = chain_version;
+    change.length = length;
+    change.extend = extend;
+    Answer(io, std::move(done), Take(change));
+  }
+
+  void Apply(storage::IoContext& io, Change change, StateDone done) override {
+    Answer(io, std::move(done), Take(change));
+  }
+
+  void Release(const ChunkKey& key, uint64_t ticket) override {
+    std::lock_guard lock(mutex_);
+    auto versions = versions_.find(key);
+    if (versions == versions_.end()) return;
+    std::erase_if(versions->second, [&](const HeldVersion& each) { return each.ticket <= ticket; });
+    if (versions->second.empty()) versions_.erase(versions);
+  }
+
+  void Revert(storage::IoContext& io, const ChunkKey& key, uint64_t from,
+              std::vector<StreamRow> rows, StateDone done) override {
     Result<ChunkState> result = [&]() -> Result<ChunkState> {
-      std::lock_guard lock(mutex_);
-      if (!failure_.ok()) return failure_;
-      if (Crc32c(args.bytes) != args.crc32c)
-        return Status{Code::kCorrupt, "fake engine: checksum mismatch"};
-      Chunk& chunk = chunks_[args.key];
-      if (chunk.bytes.size() < args.offset + args.bytes.size())
-        chunk.bytes.resize(args.offset + args.bytes.size());
-      std::copy(args.bytes.begin(), args.bytes.end(), chunk.bytes.begin() + args.offset);
-      ++chunk.version;
-      chunk.chain_version = args.chain_version;
-      return StateOf(chunk);
+      std::lock_guard lock(mutex_);  // what refuses changes still takes them back
+      auto& versions = versions_[key];
+      while (!versions.empty() && versions.back().ticket >= from) {
+        Set(key, std::move(versions.back().before));
+        versions.pop_back();
+      }
+      if (versions.empty()) versions_.erase(key);
+      PutRows(rows);
+      return StateOf(Newest(key));
     }();
     Answer(io, std::move(done), std::move(result));
   }
 
-  void Truncate(storage::IoContext& io, const ChunkKey& key, uint32_t length, uint32_t, bool extend,
-                ChainVersion chain_version, StateDone done) override {
+  void Stamp(storage::IoContext& io, const ChunkKey& key, const ChunkState& want,
+             StateDone done) override {
     Result<ChunkState> result = [&]() -> Result<ChunkState> {
       std::lock_guard lock(mutex_);
       if (!failure_.ok()) return failure_;
       auto chunk = chunks_.find(key);
-      if (chunk == chunks_.end() && !extend) return ChunkState{};
-      if (chunk == chunks_.end()) chunk = chunks_.emplace(key, Chunk{}).first;
-      if (extend || chunk->second.bytes.size() > length) {
-        chunk->second.bytes.resize(length);
-        ++chunk->second.version;
-        chunk->second.chain_version = chain_version;
-      }
+      if (chunk == chunks_.end()) return Status{Code::kNotFound, "fake engine: no such chunk"};
+      const ChunkState have = StateOf(chunk->second);
+      if (have.length != want.length || have.checksum != want.checksum)
+        return Status{Code::kCorrupt, "fake engine: the chunk is another"};
+      chunk->second.version = want.version.value();
+      chunk->second.chain_version = want.chain_version;
       return StateOf(chunk->second);
     }();
     Answer(io, std::move(done), std::move(result));
+  }
+
+  void ListUnits(storage::IoContext& io, const ChunkKey& key, UnitsDone done) override {
+    Result<std::vector<uint32_t>> result = [&]() -> Result<std::vector<uint32_t>> {
+      std::lock_guard lock(mutex_);
+      if (!failure_.ok()) return failure_;
+      std::vector<uint32_t> units;
+      const Version chunk = Newest(key);
+      for (size_t at = 0; chunk.has_value() && at < chunk->bytes.size(); at += 4096) {
+        std::vector<uint8_t> unit(4096);
+        std::copy_n(chunk->bytes.begin() + at, std::min<size_t>(4096, chunk->bytes.size() - at),
+                    unit.begin());
+        units.push_back(Crc32c(unit));
+      }
+      return units;
+    }();
+    Answer(io, std::move(done), std::move(result));
+  }
+
+  void PutStreamRows(storage::IoContext& io, std::vector<StreamRow> rows,
+                     std::function<void(Status)> done) override {
+    Status status;
+    {
+      std::lock_guard lock(mutex_);
+      status = failure_;
+      if (status.ok()) PutRows(rows);
+    }
+    Answer(io, std::move(done), std::move(status));
+  }
+  void ForgetStreamRows(std::function<bool(Incarnation)> over) override {
+    std::lock_guard lock(mutex_);
+    std::erase_if(rows_, [&](const auto& row) { return over(row.second.incarnation); });
+  }
+  Result<std::vector<StreamRow>> LoadStreamRows() override {
+    std::lock_guard lock(mutex_);
+    if (!failure_.ok()) return failure_;
+    std::vector<StreamRow> rows;
+    for (const auto& [key, row] : rows_) rows.push_back(row);
+    return rows;
   }
 
   void Remove(storage::IoContext& io, ChainId chain, DataId data_id, uint32_t first_index,
@@ -167,9 +242,94 @@ class FakeEngine : public storage::Engine {
     ChainVersion chain_version;
   };
 
+  using Version = std::optional<Chunk>;  // none: the chunk does not exist
+  struct HeldVersion {
+    uint64_t ticket = 0;
+    Version before;
+  };
+  using RowKey = std::tuple<ChainId, Incarnation, uint32_t>;
+
+  static ChunkState StateOf(const Version& chunk) {
+    return chunk.has_value() ? StateOf(*chunk) : ChunkState{};
+  }
   static ChunkState StateOf(const Chunk& chunk) {
     return {static_cast<uint32_t>(chunk.bytes.size()), ChunkVersion(chunk.version),
-            chunk.chain_version, Crc32c(chunk.bytes)};
+            chunk.chain_version, Crc32c(chunk.bytes), 0};
+  }
+
+  // All of these with the mutex held, but Take.
+  Version Newest(const ChunkKey& key) const {
+    const auto chunk = chunks_.find(key);
+    return chunk != chunks_.end() ? Version(chunk->second) : std::nullopt;
+  }
+  // What a version was is what the next one has before it.
+  Version At(const ChunkKey& key, uint64_t upto) const {
+    const auto versions = versions_.find(key);
+    if (versions == versions_.end()) return Newest(key);
+    for (const HeldVersion& version : versions->second) {
+      if (version.ticket > upto) return version.before;
+    }
+    return Newest(key);
+  }
+  void Set(const ChunkKey& key, Version version) {
+    if (version.has_value()) {
+      chunks_[key] = std::move(*version);
+    } else {
+      chunks_.erase(key);
+    }
+  }
+  void PutRows(const std::vector<StreamRow>& rows) {
+    for (const StreamRow& row : rows) rows_[{row.chain, row.incarnation, row.stream}] = row;
+  }
+
+  // The chunk as `change` leaves it; as it is when it changes nothing.
+  static Result<Version> Next(const Version& chunk, const Change& change) {
+    const WriteArgs& args = change.args;
+    Chunk next = chunk.value_or(Chunk{});
+    switch (change.kind) {
+      case Change::Kind::kWrite:
+        if (Crc32c(args.bytes) != args.crc32c)
+          return Status{Code::kCorrupt, "fake engine: checksum mismatch"};
+        next.bytes.resize(std::max(next.bytes.size(), args.offset + args.bytes.size()));
+        std::copy(args.bytes.begin(), args.bytes.end(), next.bytes.begin() + args.offset);
+        break;
+      case Change::Kind::kTruncate:
+        if (chunk.has_value() ? change.length == next.bytes.size() ||
+                                    (change.length > next.bytes.size() && !change.extend)
+                              : !change.extend) {
+          return chunk;
+        }
+        next.bytes.resize(change.length);
+        break;
+      case Change::Kind::kRemove:
+        return Version();
+      case Change::Kind::kNote:
+        return chunk;
+    }
+    ++next.version;
+    next.chain_version = args.chain_version;
+    return Version(std::move(next));
+  }
+
+  Result<ChunkState> Take(const Change& change) {
+    std::lock_guard lock(mutex_);
+    if (!failure_.ok()) return failure_;
+    const ChunkKey& key = change.args.key;
+    Version before = Newest(key);
+    ASSIGN_OR_RETURN(Version after, Next(before, change));
+    const ChunkState state = StateOf(after);
+    const bool changed = state.version != StateOf(before).version;
+    if (changed) Set(key, std::move(after));
+    if (changed && change.ticket != 0) versions_[key].push_back({change.ticket, std::move(before)});
+    if (change.row.has_value()) {
+      StreamRow row = *change.row;
+      if (change.kind == Change::Kind::kWrite || change.kind == Change::Kind::kTruncate) {
+        row.version = state.version;
+        row.chunk_length = state.length;
+      }
+      PutRows({row});
+    }
+    return state;
   }
 
   template <typename Done, typename Value>
@@ -185,7 +345,9 @@ class FakeEngine : public storage::Engine {
   }
 
   mutable std::mutex mutex_;
-  std::map<ChunkKey, Chunk> chunks_;
+  std::map<ChunkKey, Chunk> chunks_;  // the newest versions
+  std::map<ChunkKey, std::vector<HeldVersion>> versions_;
+  std::map<RowKey, StreamRow> rows_;
   Status failure_;
   Status health_;
   bool holding_ = false;

@@ -69,6 +69,20 @@ TEST_F(CallTableTest, FindsWhatHasExpiredAndTheNextDeadline) {
   EXPECT_EQ(table_.earliest_deadline(), seconds(20));
 }
 
+TEST_F(CallTableTest, WhatIsCancelledExpiresAtOnce) {
+  Insert(0);
+  Call call;
+  call.deadline = seconds(100);
+  call.tag = 77;
+  const uint64_t id = table_.Insert(std::move(call), [](Result<Reply>) {}).id;
+  EXPECT_FALSE(table_.Cancel(78));
+  EXPECT_FALSE(table_.Cancel(0));
+  EXPECT_EQ(table_.earliest_deadline(), seconds(100));
+  EXPECT_TRUE(table_.Cancel(77));
+  EXPECT_EQ(table_.Expired(seconds(1)), Ids{id});
+  EXPECT_TRUE(table_.Find(id)->cancelled);
+}
+
 TEST_F(CallTableTest, KnowsWhichIdsItGaveOut) {
   const uint64_t id = Insert(0);
   table_.Take(*table_.Find(id));

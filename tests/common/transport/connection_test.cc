@@ -327,6 +327,35 @@ TEST(ConnectionTest, ADeadlineWithinThePayloadGivesTheBufferBack) {
   EXPECT_EQ(into, std::vector<uint8_t>(200000, 3));
 }
 
+// Long before its deadline, and in the middle of the payload: nothing is written to `into` later.
+TEST(ConnectionTest, CancellingACallGivesTheBufferBackAtOnce) {
+  Inbox inbox;
+  auto server = Serve(inbox.Script());
+  auto connection = Open(*server);
+  std::vector<uint8_t> into(200000, 1);
+  Call call = EchoCall(into, seconds(3600));
+  call.tag = 5;
+  auto future = Start(*connection, std::move(call));
+  auto [peer, request] = inbox.Next();
+  const auto header = EncodeHeader({.type = FrameType::kResponse,
+                                    .request_id = request.header.request_id,
+                                    .payload_length = 200000});
+  peer->SendRaw(std::string(header.begin(), header.end()) + std::string(100000, '\2'));
+  connection->Cancel(6);  // another's name
+  connection->Cancel(5);
+  EXPECT_EQ(future.get().status().code(), Code::kCancelled);
+  into.assign(into.size(), 3);
+  auto [same, cancel] = inbox.Next();
+  EXPECT_EQ(cancel.header.type, FrameType::kCancel);
+  connection->Cancel(5);  // has ended
+
+  peer->SendRaw(std::string(100000, '\2'));
+  auto next = Start(*connection, EchoCall({}));
+  peer->Respond(inbox.Next().second.header.request_id, "good");
+  EXPECT_EQ(next.get()->message, "good");
+  EXPECT_EQ(into, std::vector<uint8_t>(200000, 3));
+}
+
 // The server reads nothing, so the payload is caught in the socket; its owner gets it back in time.
 TEST(ConnectionTest, APeerThatReadsNothingDoesNotHoldCallersPastTheirDeadline) {
   std::promise<void> entered;

@@ -53,7 +53,7 @@ class LifecycleTest(CommandTest):
         status = json.loads(self.ok("status", "--json", cwd=self.mount))
         self.assertEqual(status["health"], "ok")
         self.assertEqual([node["state"] for node in status["nodes"]], ["up"] * 3)
-        self.assertEqual(len(status["chains"]), 24)
+        self.assertEqual(len(status["chains"]), 8)  # 3 targets, 8 chains each, of 3 replicas
         for key in ["targets", "resync", "files", "used_bytes", "raw_used_bytes", "total_bytes",
                     "removal_backlog"]:
             self.assertIn(key, status)
@@ -142,9 +142,64 @@ class LifecycleTest(CommandTest):
             self.assertEqual(done.returncode, 1, program + done.stderr)
         self.assertEqual(sorted(self.pids()), ["meta", "storage-0"])
 
-    def test_more_replicas_than_can_be_had_yet_are_refused_and_all_is_stopped(self):
-        self.refused(1, ["replica"], "up", "--dir", self.directory, "--storage", "3", "--replicas", "2")
-        self.assertEqual(self.pids(), {})
+    def test_replicas_lie_on_different_servers(self):
+        self.up("--storage", "3", "--replicas", "2", "--no-mount")
+        meta = ["--meta", self.meta(), "--json"]
+        status = json.loads(self.ok("status", *meta))
+        nodes = {target["id"]: target["node"] for target in status["targets"]}
+        self.assertEqual(len(status["chains"]), 12)
+        for chain in status["chains"]:
+            self.assertEqual(len({nodes[target["id"]] for target in chain["targets"]}), 2)
+        self.refused(1, ["2 replicas", "asked for 3"], "up", "--dir", self.directory, "--no-mount",
+                     "--replicas", "3")
+        self.refused(2, ["--replicas 4", "3 storage servers"], "up", "--dir", self.directory,
+                     "--no-mount", "--replicas", "4")
+
+    def test_any_one_server_of_a_dead_cluster_brings_its_chains_back(self):
+        self.up("--storage", "3", "--replicas", "3", "--no-mount")
+        meta = ["--meta", self.meta()]
+
+        def status():
+            return json.loads(self.ok("status", *meta, "--json"))
+
+        pids = {name: pid for name, pid in self.pids().items() if name.startswith("storage-")}
+        for pid in pids.values():
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not any(alive(pid) for pid in pids.values()), 30, "the end of all")
+        one = subprocess.Popen([binary("sheaf-storage"), "--config", self.config("storage-1")],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: self.ok("chain", "list", *meta).count("offline") == 2 * 8, 30,
+                       "chains that go on with one")
+            self.assertEqual(status()["health"], "degraded")
+            one.kill()
+            one.wait()
+            wait_until(lambda: status()["health"] == "down", 30, "its end")
+            chain = status()["chains"][0]
+            last = [target["id"] for target in chain["targets"] if target["state"] == "lastserving"]
+            self.assertEqual([chain["waiting_for"]], last)
+        finally:
+            one.kill()
+            one.wait()
+
+    def test_lists_show_what_a_cluster_is_made_of(self):
+        self.up("--storage", "2", "--no-mount")
+        meta = ["--meta", self.meta()]
+        status = json.loads(self.ok("status", *meta, "--json"))
+        nodes = json.loads(self.ok("node", "list", *meta, "--json"))["nodes"]
+        targets = json.loads(self.ok("target", "list", *meta, "--json"))["targets"]
+        chains = json.loads(self.ok("chain", "list", *meta, "--json"))["chains"]
+        self.assertEqual([(node["id"], node["address"], node["state"], node["pid"]) for node in nodes],
+                         [(node["id"], node["address"], node["state"], node["pid"])
+                          for node in status["nodes"]])
+        self.assertEqual([target["id"] for target in targets],
+                         [target["id"] for target in status["targets"]])
+        self.assertEqual(sum(len(target["chains"]) for target in targets), 16)
+        self.assertEqual(chains, status["chains"])
+        self.assertIn(nodes[1]["address"], self.ok("node", "list", *meta))
+        self.assertIn("serving", self.ok("target", "list", *meta))
+        self.assertIn("serving", self.ok("chain", "list", *meta))
+        self.refused(2, ["subcommand", "sheaf node --help"], "node")
 
     def test_the_number_of_servers_of_a_cluster_is_kept(self):
         self.up("--storage", "1", "--no-mount")

@@ -47,9 +47,12 @@ class ClusterManagerTest : public ::testing::Test {
     return request;
   }
 
-  std::future<Result<proto::RegisterNodeResponse>> StartRegister(const std::string& uuid) {
+  std::future<Result<proto::RegisterNodeResponse>> StartRegister(const std::string& uuid,
+                                                                 const std::string& process = "") {
     auto promise = std::make_shared<std::promise<Result<proto::RegisterNodeResponse>>>();
-    manager_->RegisterNode(NodeRequest(uuid),
+    proto::RegisterNodeRequest request = NodeRequest(uuid);
+    request.set_process(process);
+    manager_->RegisterNode(std::move(request),
                            [promise](auto result) { promise->set_value(std::move(result)); });
     return promise->get_future();
   }
@@ -98,7 +101,7 @@ TEST_F(ClusterManagerTest, ARestartKeepsEverything) {
   EXPECT_EQ(Register("b").node_id(), 2u);
   EXPECT_EQ(Register("c").node_id(), 3u);
   EXPECT_EQ(CreateChains(1)->table_version(), created->table_version());
-  EXPECT_EQ(CreateChains(2).status().code(), Code::kUnsupported);
+  EXPECT_EQ(CreateChains(2).status().code(), Code::kExists);
 }
 
 TEST_F(ClusterManagerTest, ANodeDownIsDurableBeforeItIsTold) {
@@ -132,6 +135,58 @@ TEST_F(ClusterManagerTest, HeartbeatsDoNotWaitForTheStore) {
   EXPECT_EQ(manager_->Map()->nodes_size(), 1) << "not told before it is durable";
   kv_.Release();
   EXPECT_EQ(pending.get()->node_id(), 2u);
+}
+
+TEST_F(ClusterManagerTest, ARestartedServerIsAnsweredOnceItIsOutOfItsChains) {
+  Register("a");
+  Register("b");
+  ASSERT_TRUE(CreateChains(2).ok());
+  clock_.Advance(options_.leases.heartbeat);
+  auto again = StartRegister("a", "second");
+  ASSERT_TRUE(Eventually([&] { return manager_->Queued() == 1; })) << "b was not heard since";
+  clock_.Advance(options_.leases.heartbeat);
+  Register("c");  // others are not held up
+  EXPECT_EQ(manager_->Map()->chains(0).version(), 1u);
+  ASSERT_TRUE(Beat(2, "b").ok());
+  EXPECT_EQ(again.get()->node_id(), 1u);
+  const auto map = manager_->Map();
+  EXPECT_EQ(map->nodes(0).process(), "second");
+  EXPECT_GT(map->chains(0).version(), 1u);
+  EXPECT_EQ(map->chains(0).members(0).target_id(), 2u);
+}
+
+TEST_F(ClusterManagerTest, ARegistrationThatIsHeldIsAnsweredAtTheEnd) {
+  Register("a");
+  Register("b");
+  ASSERT_TRUE(CreateChains(2).ok());
+  clock_.Advance(options_.leases.heartbeat);
+  auto again = StartRegister("a", "second");
+  ASSERT_TRUE(Eventually([&] { return manager_->Queued() == 1; }));
+  manager_.reset();
+  EXPECT_EQ(again.get().status().code(), Code::kUnavailable);
+}
+
+// A node that drains keeps that state though it is gone, and its disks may move meanwhile.
+TEST_F(ClusterManagerTest, ARegistrationIsNotHeldForEver) {
+  Register("a");
+  ASSERT_TRUE(CreateChains(1).ok());
+  proto::ClusterMap map = *manager_->Map();
+  manager_.reset();
+  map.set_version(map.version() + 1);
+  map.mutable_nodes(0)->set_state(proto::NODE_DRAINING);
+  ASSERT_TRUE(store_->Write(map).ok());
+  Restart();
+  ASSERT_TRUE(Beat(1, "a").ok());
+  auto promise = std::make_shared<std::promise<Status>>();
+  proto::RegisterNodeRequest thief = NodeRequest("b");
+  thief.mutable_targets(0)->set_uuid("a-disk");
+  manager_->RegisterNode(thief, [promise](auto result) { promise->set_value(result.status()); });
+  auto answer = promise->get_future();
+  while (answer.wait_for(std::chrono::milliseconds(1)) != std::future_status::ready) {
+    clock_.Advance(options_.leases.heartbeat);
+    ASSERT_TRUE(Beat(1, "a").ok());
+  }
+  EXPECT_EQ(answer.get().code(), Code::kUnavailable);
 }
 
 TEST_F(ClusterManagerTest, AnUnwatchedWatcherIsNotCalled) {

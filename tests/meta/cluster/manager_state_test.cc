@@ -2,88 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/support/fake_clock.h"
+#include "tests/meta/cluster/manager_state_fixture.h"
 
 namespace sheaf::meta {
 namespace {
 
 using std::chrono::milliseconds;
-
-constexpr LeaseOptions kLeases{};
-
-class ManagerStateTest : public ::testing::Test {
- protected:
-  ManagerStateTest() : state_(kLeases, EmptyMap(), clock_.Now()) {
-    clock_.Advance(kLeases.surely_over());
-  }
-
-  static proto::ClusterMap EmptyMap() {
-    proto::ClusterMap map;
-    map.set_version(1);
-    map.set_cluster_uuid("the-cluster");
-    return map;
-  }
-
-  static proto::RegisterNodeRequest NodeRequest(const std::string& uuid) {
-    proto::RegisterNodeRequest request;
-    request.set_uuid(uuid);
-    request.mutable_addresses()->set_framed("10.0.0.1:7710");
-    request.set_pid(17);
-    proto::TargetReport* target = request.add_targets();
-    target->set_uuid(uuid + "-disk");
-    target->set_state(proto::ONLINE);
-    return request;
-  }
-
-  // What the manager's thread does with a registration; ids rise.
-  proto::RegisterNodeResponse Register(const proto::RegisterNodeRequest& request) {
-    auto needed = state_.CheckRegister(request);
-    EXPECT_TRUE(needed.ok()) << needed.status().ToString();
-    const NodeId node(needed->node ? next_node_++ : 0);
-    std::vector<TargetId> targets;
-    for (uint32_t i = 0; i < needed->targets; ++i) targets.emplace_back(next_target_++);
-    auto change = state_.PlanRegister(request, node, targets);
-    if (change.has_value()) state_.Apply(*change);
-    return state_.Registered(request, clock_.Now());
-  }
-
-  void CreateChains(uint32_t per_target) {
-    proto::CreateChainsRequest request;
-    request.set_replicas(1);
-    request.set_chains_per_target(per_target);
-    auto members = state_.PlaceNewChains(request, clock_.Now());
-    ASSERT_TRUE(members.ok()) << members.status().ToString();
-    state_.Apply(state_.PlanCreateChains(*members, ChainId(1)));
-  }
-
-  Result<proto::HeartbeatResponse> Beat(uint32_t node, const std::string& uuid,
-                                        uint64_t map_version, proto::LocalState local) {
-    proto::HeartbeatRequest request;
-    request.set_node_id(node);
-    request.set_uuid(uuid);
-    request.set_map_version(map_version);
-    proto::TargetReport* target = request.add_targets();
-    target->set_id(node);  // registered together: target n is on node n
-    target->set_state(local);
-    target->set_used_bytes(100);
-    target->set_total_bytes(1000);
-    return state_.Heartbeat(request, clock_.Now());
-  }
-
-  int Settle() {
-    int changes = 0;
-    while (auto change = state_.PlanTransitions(clock_.Now())) {
-      state_.Apply(*change);
-      ++changes;
-    }
-    return changes;
-  }
-
-  FakeClock clock_;
-  ManagerState state_;
-  uint32_t next_node_ = 1;
-  uint32_t next_target_ = 1;
-};
 
 TEST_F(ManagerStateTest, RegistrationGivesIdsOnceAndForAll) {
   const auto first = Register(NodeRequest("a"));
@@ -178,7 +102,20 @@ TEST_F(ManagerStateTest, MakingTheSameChainsAgainAnswersThoseThereAre) {
   EXPECT_EQ((*found)->table_version(), 1u);
   EXPECT_EQ((*found)->chains(), 8u);
   request.set_replicas(3);
-  EXPECT_EQ(state_.FindChains(request).status().code(), Code::kUnsupported);
+  EXPECT_EQ(state_.FindChains(request).status().code(), Code::kExists);
+}
+
+TEST_F(ManagerStateTest, MoreReplicasThanNodesAreRefusedWithTheNumber) {
+  Register(NodeRequest("a"));
+  Register(NodeRequest("b"));
+  proto::CreateChainsRequest request;
+  request.set_replicas(3);
+  EXPECT_FALSE(state_.FindChains(request)->has_value());
+  const Status refused = state_.PlaceNewChains(request, clock_.Now()).status();
+  EXPECT_EQ(refused.code(), Code::kInvalid);
+  EXPECT_NE(refused.message().find("there are 2"), std::string::npos) << refused.message();
+  request.set_replicas(2);
+  EXPECT_EQ(state_.PlaceNewChains(request, clock_.Now())->front().size(), 2u);
 }
 
 TEST_F(ManagerStateTest, NodeGoesDownWhenItsLeaseHasSurelyRunOutAndComesBack) {
@@ -267,27 +204,220 @@ TEST_F(ManagerStateTest, RestartedManagerLeavesThoseThatWereHeardAlone) {
   EXPECT_EQ(Settle(), 0);
 }
 
-TEST_F(ManagerStateTest, UpToDateCountsOnlyForTheChainAsItIs) {
+TEST_F(ManagerStateTest, CompleteCountsOnlyForTheChainAsItIs) {
   Register(NodeRequest("a"));
   Register(NodeRequest("b"));
-  proto::ClusterMap change;
-  change.set_version(state_.version().value() + 1);
-  proto::Chain* chain = change.add_chains();
-  chain->set_id(1);
-  chain->set_version(1);
-  for (uint32_t target : {1u, 2u}) {
-    proto::ChainMember* member = chain->add_members();
-    member->set_target_id(target);
-    member->set_state(target == 1 ? proto::SERVING : proto::SYNCING);
+  MakeChain({proto::SERVING, proto::SYNCING});
+  proto::ChainReport report;
+  report.set_chain_id(1);
+  report.set_complete(true);
+  ASSERT_TRUE(Beat(1, "a").ok());
+  for (const uint32_t other : {0u, 2u}) {
+    report.set_chain_version(other);
+    ASSERT_TRUE(Beat(2, "b", &report).ok());
+    EXPECT_EQ(Settle(), 0) << other;
   }
-  state_.Apply(change);
-  const uint64_t version = change.version();
-  ASSERT_TRUE(Beat(1, "a", version, proto::UP_TO_DATE).ok());
-  ASSERT_TRUE(Beat(2, "b", version - 1, proto::UP_TO_DATE).ok());
-  EXPECT_EQ(Settle(), 0);
-  ASSERT_TRUE(Beat(2, "b", version, proto::UP_TO_DATE).ok());
+  report.set_chain_version(1);
+  report.set_chain_id(2);
+  ASSERT_TRUE(Beat(2, "b", &report).ok());
+  EXPECT_EQ(Settle(), 0) << "of another chain";
+  report.set_chain_id(1);
+  report.set_complete(false);
+  ASSERT_TRUE(Beat(2, "b", &report).ok());
+  EXPECT_EQ(Settle(), 0) << "not complete";
+  report.set_complete(true);
+  ASSERT_TRUE(Beat(1, "a", &report).ok());
+  EXPECT_EQ(Settle(), 0) << "of another member";
+  ASSERT_TRUE(Beat(2, "b", &report).ok());
   EXPECT_EQ(Settle(), 1);
-  EXPECT_EQ(state_.Map().chains(0).members(1).state(), proto::SERVING);
+  EXPECT_EQ(States(), "1 SERVING 2 SERVING");
+}
+
+TEST_F(ManagerStateTest, ARegistrationSaysNothingOfWhatIsComplete) {
+  Register(NodeRequest("a"));
+  Register(NodeRequest("b"));
+  MakeChain({proto::SERVING, proto::SYNCING});
+  proto::RegisterNodeRequest request = NodeRequest("b");
+  proto::ChainReport* report = request.mutable_targets(0)->add_chains();
+  report->set_chain_id(1);
+  report->set_chain_version(1);
+  report->set_complete(true);
+  Register(request);
+  EXPECT_EQ(Settle(), 0);
+}
+
+TEST_F(ManagerStateTest, ARestartTakesTheTargetsOutInTheChangeThatTakesTheProcessIn) {
+  for (const char* node : {"a", "b", "c"}) Register(Process(node, "first"));
+  MakeChain({proto::SERVING, proto::SERVING, proto::SYNCING});
+  for (uint32_t i : {1u, 2u, 3u}) ASSERT_TRUE(Beat(i, std::string(1, 'a' + i - 1)).ok());
+  ASSERT_TRUE(state_.MayRegister(Process("a", "second"), clock_.Now()));
+  const auto change = state_.PlanRegister(Process("a", "second"), NodeId(), {}, clock_.Now());
+  ASSERT_TRUE(change.has_value());
+  EXPECT_EQ(change->nodes(0).process(), "second");
+  ASSERT_EQ(change->chains_size(), 1);
+  state_.Apply(*change);
+  EXPECT_EQ(States(), "2 SERVING 3 SYNCING 1 OFFLINE");
+  EXPECT_EQ(Chain().version(), 2u);
+  state_.Registered(Process("a", "second"), clock_.Now());
+  EXPECT_EQ(Settle(), 1);
+  EXPECT_EQ(States(), "2 SERVING 3 SYNCING 1 WAITING");
+}
+
+TEST_F(ManagerStateTest, TheSameProcessMayRegisterAgainAndNothingMoves) {
+  Register(Process("a", "first"));
+  MakeChain({proto::SERVING});
+  const MapVersion before = state_.version();
+  Register(Process("a", "first"));
+  EXPECT_EQ(state_.version(), before);
+}
+
+TEST_F(ManagerStateTest, AChainOfOneReplicaServesAtOnceAfterARestart) {
+  Register(Process("a", "first"));
+  MakeChain({proto::SERVING});
+  Register(Process("a", "second"));
+  EXPECT_EQ(States(), "1 LAST_SERVING");
+  EXPECT_EQ(Settle(), 1);
+  EXPECT_EQ(States(), "1 SERVING");
+  EXPECT_EQ(Chain().version(), 3u);
+}
+
+TEST_F(ManagerStateTest, ARestartedNodeGetsNoLeaseBeforeItKnowsThatItIsOut) {
+  Register(Process("a", "first"));
+  MakeChain({proto::SERVING});
+  const uint64_t before = state_.version().value();
+  Register(Process("a", "second"));
+  EXPECT_EQ(Beat(1, "a", before, proto::UP_TO_DATE)->lease_ms(), 0u);
+  EXPECT_GT(Beat(1, "a")->lease_ms(), 0u);
+}
+
+TEST_F(ManagerStateTest, AnEarlierProcessRenewsNothing) {
+  Register(Process("a", "first"));
+  MakeChain({proto::SERVING});
+  ASSERT_TRUE(Beat(1, "a").ok());
+  ASSERT_TRUE(state_.MayRegister(Process("a", "second"), clock_.Now()));
+  const auto change = state_.PlanRegister(Process("a", "second"), NodeId(), {}, clock_.Now());
+  EXPECT_EQ(Beat(1, "a").status().code(), Code::kNotFound) << "from the plan on";
+  state_.Apply(*change);
+  EXPECT_EQ(Beat(1, "a").status().code(), Code::kNotFound);
+  processes_["a"] = "second";
+  EXPECT_TRUE(Beat(1, "a").ok());
+}
+
+// Otherwise those that were left in name, and are dead as well, would be the only ones to resume
+// the chain, though this one holds the same.
+TEST_F(ManagerStateTest, ARestartIsTakenInOnceItIsKnownWhoIsLeft) {
+  for (const char* node : {"a", "b", "c"}) Register(Process(node, "first"));
+  MakeChain({proto::SERVING, proto::SERVING, proto::SERVING});
+  clock_.Advance(milliseconds(100));
+  const proto::RegisterNodeRequest again = Process("a", "second");
+  EXPECT_FALSE(state_.MayRegister(again, clock_.Now()));
+  EXPECT_EQ(Beat(1, "a").status().code(), Code::kNotFound) << "it is over, though not yet replaced";
+  clock_.Advance(milliseconds(100));
+  ASSERT_TRUE(Beat(2, "b").ok());
+  EXPECT_FALSE(state_.MayRegister(again, clock_.Now()));
+  EXPECT_EQ(Settle(), 0);
+  ASSERT_TRUE(Beat(3, "c").ok());
+  EXPECT_TRUE(state_.MayRegister(again, clock_.Now()));
+  Register(again);
+  EXPECT_EQ(States(), "2 SERVING 3 SERVING 1 OFFLINE");
+}
+
+TEST_F(ManagerStateTest, ServersThatRestartTogetherAreGivenUpTogetherAndTheFirstResumes) {
+  for (const char* node : {"a", "b", "c"}) Register(Process(node, "first"));
+  MakeChain({proto::SERVING, proto::SERVING, proto::SERVING});
+  clock_.Advance(milliseconds(100));
+  EXPECT_FALSE(state_.MayRegister(Process("c", "second"), clock_.Now()));
+  EXPECT_FALSE(state_.MayRegister(Process("b", "second"), clock_.Now()));
+  Register(Process("a", "second"));
+  EXPECT_EQ(States(), "1 LAST_SERVING 2 LAST_SERVING 3 LAST_SERVING");
+  Register(Process("c", "second"));
+  Settle();
+  EXPECT_EQ(States().substr(0, 9), "1 SERVING");
+}
+
+TEST_F(ManagerStateTest, OneThatRestartsAmongTheDeadResumesTheChain) {
+  for (const char* node : {"a", "b", "c"}) Register(Process(node, "first"));
+  MakeChain({proto::SERVING, proto::SERVING, proto::SERVING});
+  clock_.Advance(milliseconds(100));
+  EXPECT_FALSE(state_.MayRegister(Process("b", "second"), clock_.Now()));
+  clock_.Advance(kLeases.surely_over());
+  Register(Process("b", "second"));
+  Settle();
+  EXPECT_EQ(States().substr(0, 9), "2 SERVING");
+}
+
+TEST_F(ManagerStateTest, NodesThatGoOneAfterTheOtherAreGivenUpTogether) {
+  for (const char* node : {"a", "b"}) Register(NodeRequest(node));
+  MakeChain({proto::SERVING, proto::SERVING});
+  clock_.Advance(milliseconds(1000));
+  ASSERT_TRUE(Beat(2, "b").ok());  // its last word
+  clock_.Advance(kLeases.surely_over() - milliseconds(1000));
+  Settle();
+  EXPECT_EQ(States(), "1 SERVING 2 SERVING") << "b is overdue";
+  EXPECT_EQ(state_.Map().nodes(0).state(), proto::NODE_DOWN);
+  clock_.Advance(milliseconds(1000));
+  Settle();
+  EXPECT_EQ(States(), "1 LAST_SERVING 2 LAST_SERVING");
+}
+
+TEST_F(ManagerStateTest, ANodeIsGivenUpAtOnceWhereTheOthersAreHeard) {
+  for (const char* node : {"a", "b"}) Register(NodeRequest(node));
+  MakeChain({proto::SERVING, proto::SERVING});
+  clock_.Advance(kLeases.surely_over() - kLeases.overdue());
+  ASSERT_TRUE(Beat(2, "b").ok());
+  clock_.Advance(kLeases.overdue());
+  Settle();
+  EXPECT_EQ(States(), "2 SERVING 1 OFFLINE");
+}
+
+TEST_F(ManagerStateTest, ADiskMovesOnceItsChainsHaveGivenItUp) {
+  for (const char* node : {"a", "b", "c"}) Register(NodeRequest(node));
+  MakeChain({proto::SERVING, proto::SERVING});
+  clock_.Advance(milliseconds(1000));
+  ASSERT_TRUE(Beat(2, "b").ok());
+  clock_.Advance(kLeases.surely_over() - milliseconds(1000));
+  Settle();
+  ASSERT_EQ(state_.Map().nodes(0).state(), proto::NODE_DOWN);
+  proto::RegisterNodeRequest thief = NodeRequest("c");
+  thief.mutable_targets(0)->set_uuid("a-disk");
+  EXPECT_FALSE(state_.MayRegister(thief, clock_.Now()));
+  ASSERT_TRUE(Beat(2, "b").ok());
+  Settle();
+  EXPECT_EQ(States(), "2 SERVING 1 OFFLINE");
+  EXPECT_TRUE(state_.MayRegister(thief, clock_.Now()));
+}
+
+TEST_F(ManagerStateTest, ADiskThatANodeNoLongerNamesIsGone) {
+  proto::RegisterNodeRequest request = Process("a", "first");
+  request.add_targets()->set_uuid("second-disk");
+  request.mutable_targets(1)->set_state(proto::UP_TO_DATE);
+  Register(request);
+  MakeChain({proto::OFFLINE, proto::SERVING});
+  Register(Process("a", "second"));
+  Settle();
+  EXPECT_EQ(States(), "2 LAST_SERVING 1 WAITING");
+}
+
+TEST_F(ManagerStateTest, SumsWhatIsLeftToResyncFromThoseThatServeTheChainAsItIs) {
+  Register(NodeRequest("a"));
+  Register(NodeRequest("b"));
+  MakeChain({proto::SERVING, proto::SYNCING});
+  proto::ChainReport report;
+  report.set_chain_id(1);
+  report.set_chain_version(1);
+  report.set_chunks_left(30);
+  report.set_bytes_per_s(1000);
+  ASSERT_TRUE(Beat(1, "a", &report).ok());
+  ASSERT_TRUE(Beat(2, "b", &report).ok());
+  EXPECT_EQ(state_.Resync(clock_.Now()).chunks_left(), 30u) << "of the one that serves alone";
+  EXPECT_EQ(state_.Resync(clock_.Now()).bytes_per_s(), 1000u);
+  report.set_chain_version(2);
+  ASSERT_TRUE(Beat(1, "a", &report).ok());
+  EXPECT_EQ(state_.Resync(clock_.Now()).chunks_left(), 0u) << "of another version";
+  report.set_chain_version(1);
+  ASSERT_TRUE(Beat(1, "a", &report).ok());
+  clock_.Advance(kLeases.surely_over());
+  EXPECT_EQ(state_.Resync(clock_.Now()).chunks_left(), 0u) << "of a node that is gone";
 }
 
 TEST_F(ManagerStateTest, MapShowsTheSpaceThatTargetsReport) {
@@ -295,117 +425,6 @@ TEST_F(ManagerStateTest, MapShowsTheSpaceThatTargetsReport) {
   ASSERT_TRUE(Beat(1, "a", 1, proto::ONLINE).ok());
   EXPECT_EQ(state_.Map().targets(0).used_bytes(), 100u);
   EXPECT_EQ(state_.Map().targets(0).total_bytes(), 1000u);
-}
-
-class FenceTest : public ManagerStateTest {
- protected:
-  static FencedRanges EndedBelow(uint64_t next) { return FencedRanges({}, next); }
-
-  // Two nodes under a lease.
-  void SetUp() override {
-    Register(NodeRequest("a"));
-    Register(NodeRequest("b"));
-    EXPECT_GT(Lease(1), 0u);
-    EXPECT_GT(Lease(2), 0u);
-  }
-  uint32_t Lease(uint32_t node, std::optional<uint64_t> knows = std::nullopt) {
-    auto answer = Beat(node, node == 1 ? "a" : "b", knows.value_or(state_.version().value()),
-                       proto::UP_TO_DATE);
-    CHECK(answer.ok(), answer.status().ToString());
-    return answer->lease_ms();
-  }
-  void Fence(uint64_t next) {
-    auto change = state_.PlanFence(EndedBelow(next));
-    ASSERT_TRUE(change.has_value());
-    state_.Apply(*change);
-  }
-  bool Fenced(uint64_t session) {
-    state_.SettleFence(clock_.Now());
-    return state_.FencedEverywhere(Incarnation(session));
-  }
-};
-
-TEST_F(FenceTest, IsInTheMapAndOverOnceEveryNodeKnowsIt) {
-  Fence(4);
-  ASSERT_EQ(state_.Map().fenced_size(), 1);
-  EXPECT_EQ(state_.Map().fenced(0).last(), 3u);
-  EXPECT_FALSE(Fenced(3));
-  Lease(1);
-  EXPECT_FALSE(Fenced(3));
-  Lease(2);
-  EXPECT_TRUE(Fenced(3));
-  EXPECT_FALSE(Fenced(4));
-  EXPECT_FALSE(state_.PlanFence(EndedBelow(4)).has_value()) << "the map says so already";
-}
-
-TEST_F(FenceTest, ALeaseThatHasSurelyRunOutIsAsGood) {
-  Fence(4);
-  Lease(1);
-  clock_.Advance(kLeases.surely_over() - milliseconds(1));
-  EXPECT_FALSE(Fenced(3));
-  clock_.Advance(milliseconds(1));
-  EXPECT_TRUE(Fenced(3));
-  EXPECT_EQ(Lease(2, 1), 0u) << "and it gets no new one before it knows";
-  EXPECT_GT(Lease(2), 0u);
-}
-
-TEST_F(FenceTest, ANodeThatNeverLearnsOfItLosesItsLease) {
-  const uint64_t before = state_.version().value();
-  Fence(4);
-  for (Clock::Instant waited{}; waited < kLeases.surely_over(); waited += kLeases.heartbeat) {
-    Lease(1);
-    EXPECT_EQ(Lease(2, before), 0u);
-    EXPECT_FALSE(Fenced(3)) << "the last lease may still run";
-    clock_.Advance(kLeases.heartbeat);
-  }
-  EXPECT_TRUE(Fenced(3));
-}
-
-TEST_F(FenceTest, HoldsLeasesFromThePlanOn) {
-  const uint64_t before = state_.version().value();
-  const auto change = state_.PlanFence(EndedBelow(4));
-  ASSERT_TRUE(change.has_value());
-  EXPECT_EQ(Lease(1), 0u) << "it cannot know what is not told yet";
-  EXPECT_FALSE(state_.FenceOver(clock_.Now() + std::chrono::hours(1))) << "nor is it durable";
-  state_.Apply(*change);
-  EXPECT_EQ(Lease(1, before), 0u);
-  EXPECT_GT(Lease(1), 0u);
-}
-
-TEST_F(FenceTest, EarlierFencesStayOverWhileOneIsUnderWay) {
-  Fence(4);
-  Lease(1);
-  Lease(2);
-  ASSERT_TRUE(Fenced(3));
-  Fence(9);
-  EXPECT_TRUE(Fenced(3));
-  EXPECT_FALSE(Fenced(8));
-}
-
-TEST_F(FenceTest, AfterARestartItIsOverOnceKnownOrEveryEarlierLeaseHasRunOut) {
-  Fence(4);
-  Lease(1);
-  Lease(2);
-  ASSERT_TRUE(Fenced(3));
-  state_ = ManagerState(kLeases, state_.Map(), clock_.Now());
-  EXPECT_FALSE(Fenced(3));
-  Lease(1);
-  EXPECT_FALSE(Fenced(3));
-  Lease(2);
-  EXPECT_TRUE(Fenced(3));
-
-  state_ = ManagerState(kLeases, state_.Map(), clock_.Now());
-  EXPECT_FALSE(Fenced(3));
-  clock_.Advance(kLeases.surely_over());
-  EXPECT_TRUE(Fenced(3));
-}
-
-TEST_F(FenceTest, ANodeThatHasHadNoLeaseHoldsNothingUp) {
-  Register(NodeRequest("c"));
-  Fence(4);
-  Lease(1);
-  Lease(2);
-  EXPECT_TRUE(Fenced(3));
 }
 
 }  // namespace

@@ -44,7 +44,7 @@ States After(const States& members, const std::map<uint32_t, Health>& health) {
 
 TEST(TransitionsTest, KeepsVersionWhenNothingChanges) {
   const proto::Chain chain = MakeChain({{1, proto::SERVING}, {2, proto::SERVING}});
-  EXPECT_EQ(Step(chain, {{1, Health::kUpToDate}, {2, Health::kOnline}}).version(), 7u);
+  EXPECT_EQ(Step(chain, {{1, Health::kComplete}, {2, Health::kUp}}).version(), 7u);
   EXPECT_EQ(Step(chain, {{1, Health::kUnknown}, {2, Health::kUnknown}}).version(), 7u);
 }
 
@@ -52,14 +52,14 @@ TEST(TransitionsTest, OnlyMemberGoneIsLastServingAndResumes) {
   proto::Chain chain = Step(MakeChain({{1, proto::SERVING}}), {{1, Health::kGone}});
   EXPECT_EQ(StatesOf(chain), (States{{1, proto::LAST_SERVING}}));
   EXPECT_EQ(chain.version(), 8u);
-  chain = Step(chain, {{1, Health::kOnline}});
+  chain = Step(chain, {{1, Health::kUp}});
   EXPECT_EQ(StatesOf(chain), (States{{1, proto::SERVING}}));
   EXPECT_EQ(chain.version(), 9u);
 }
 
 TEST(TransitionsTest, GoneHeadGivesWayToTheNext) {
   EXPECT_EQ(After({{1, proto::SERVING}, {2, proto::SERVING}, {3, proto::SERVING}},
-                  {{1, Health::kGone}, {2, Health::kUpToDate}, {3, Health::kUpToDate}}),
+                  {{1, Health::kGone}, {2, Health::kComplete}, {3, Health::kComplete}}),
             (States{{2, proto::SERVING}, {3, proto::SERVING}, {1, proto::OFFLINE}}));
 }
 
@@ -67,37 +67,77 @@ TEST(TransitionsTest, AnyOfThoseThatWentTogetherResumesTheChain) {
   const proto::Chain dead = Step(MakeChain({{1, proto::SERVING}, {2, proto::SERVING}}),
                                  {{1, Health::kGone}, {2, Health::kGone}});
   EXPECT_EQ(StatesOf(dead), (States{{1, proto::LAST_SERVING}, {2, proto::LAST_SERVING}}));
-  EXPECT_EQ(StatesOf(Step(dead, {{1, Health::kGone}, {2, Health::kUpToDate}})),
+  EXPECT_EQ(StatesOf(Step(dead, {{1, Health::kGone}, {2, Health::kComplete}})),
             (States{{2, proto::SERVING}, {1, proto::OFFLINE}}));
 }
 
 TEST(TransitionsTest, OnlyOneResumesAndTheOthersCatchUp) {
   EXPECT_EQ(After({{1, proto::LAST_SERVING}, {2, proto::LAST_SERVING}},
-                  {{1, Health::kUpToDate}, {2, Health::kUpToDate}}),
+                  {{1, Health::kComplete}, {2, Health::kComplete}}),
             (States{{1, proto::SERVING}, {2, proto::WAITING}}));
 }
 
 TEST(TransitionsTest, WhoeverMissedCommitsDoesNotResumeADeadChain) {
   EXPECT_EQ(After({{1, proto::LAST_SERVING}, {2, proto::OFFLINE}},
-                  {{1, Health::kGone}, {2, Health::kUpToDate}}),
+                  {{1, Health::kGone}, {2, Health::kComplete}}),
             (States{{1, proto::LAST_SERVING}, {2, proto::WAITING}}));
 }
 
 TEST(TransitionsTest, SyncsOneAtATime) {
   EXPECT_EQ(After({{1, proto::SERVING}, {2, proto::WAITING}, {3, proto::WAITING}},
-                  {{1, Health::kUpToDate}, {2, Health::kOnline}, {3, Health::kOnline}}),
+                  {{1, Health::kComplete}, {2, Health::kUp}, {3, Health::kUp}}),
             (States{{1, proto::SERVING}, {2, proto::SYNCING}, {3, proto::WAITING}}));
 }
 
 TEST(TransitionsTest, SyncedMemberServes) {
   EXPECT_EQ(After({{1, proto::SERVING}, {2, proto::SYNCING}},
-                  {{1, Health::kUpToDate}, {2, Health::kUpToDate}}),
+                  {{1, Health::kComplete}, {2, Health::kComplete}}),
             (States{{1, proto::SERVING}, {2, proto::SERVING}}));
+}
+
+TEST(TransitionsTest, WhoeverWaitsSyncsWhateverItSays) {
+  EXPECT_EQ(
+      After({{1, proto::SERVING}, {2, proto::WAITING}}, {{1, Health::kUp}, {2, Health::kComplete}}),
+      (States{{1, proto::SERVING}, {2, proto::SYNCING}}));
+}
+
+TEST(TransitionsTest, AServingMemberNeedsOnlyToBeUp) {
+  EXPECT_EQ(After({{1, proto::SERVING}, {2, proto::SERVING}}, {{1, Health::kUp}, {2, Health::kUp}}),
+            (States{{1, proto::SERVING}, {2, proto::SERVING}}));
+}
+
+TEST(TransitionsTest, ARestartTakesAMemberOut) {
+  EXPECT_EQ(After({{1, proto::SERVING}, {2, proto::SERVING}, {3, proto::SYNCING}},
+                  {{1, Health::kRestarted}, {2, Health::kUp}, {3, Health::kUp}}),
+            (States{{2, proto::SERVING}, {3, proto::SYNCING}, {1, proto::OFFLINE}}));
+  EXPECT_EQ(After({{1, proto::SERVING}, {2, proto::SYNCING}, {3, proto::WAITING}},
+                  {{1, Health::kUp}, {2, Health::kRestarted}, {3, Health::kRestarted}}),
+            (States{{1, proto::SERVING}, {3, proto::WAITING}, {2, proto::OFFLINE}}));
+}
+
+TEST(TransitionsTest, ARestartOfTheOnlyOneThatServesIsSeenAndThenForgiven) {
+  const proto::Chain dead = Step(MakeChain({{1, proto::SERVING}, {2, proto::OFFLINE}}),
+                                 {{1, Health::kRestarted}, {2, Health::kGone}});
+  EXPECT_EQ(StatesOf(dead), (States{{1, proto::LAST_SERVING}, {2, proto::OFFLINE}}));
+  const proto::Chain back = Step(dead, {{1, Health::kUp}, {2, Health::kGone}});
+  EXPECT_EQ(StatesOf(back), (States{{1, proto::SERVING}, {2, proto::OFFLINE}}));
+  EXPECT_EQ(back.version(), 9u);
+}
+
+TEST(TransitionsTest, NobodyIsGivenUpBeforeItIsKnownWhoIsLeft) {
+  const States serving = {{1, proto::SERVING}, {2, proto::SERVING}, {3, proto::SERVING}};
+  for (const Health over : {Health::kGone, Health::kRestarted}) {
+    EXPECT_EQ(After(serving, {{1, over}, {2, Health::kUp}, {3, Health::kUnknown}}), serving);
+    EXPECT_EQ(After(serving, {{1, over}, {2, over}, {3, Health::kUnknown}}), serving);
+    EXPECT_EQ(
+        After(serving, {{1, over}, {2, Health::kGone}, {3, Health::kGone}}),
+        (States{{1, proto::LAST_SERVING}, {2, proto::LAST_SERVING}, {3, proto::LAST_SERVING}}));
+  }
 }
 
 TEST(TransitionsTest, SyncingWaitsWhenItsSourceIsGone) {
   EXPECT_EQ(After({{1, proto::SERVING}, {2, proto::SYNCING}},
-                  {{1, Health::kGone}, {2, Health::kUpToDate}}),
+                  {{1, Health::kGone}, {2, Health::kComplete}}),
             (States{{1, proto::LAST_SERVING}, {2, proto::WAITING}}));
 }
 
@@ -122,7 +162,7 @@ int Rank(proto::TargetState state) {
 }
 
 // Walks a chain through random failures. Whoever serves commits; a member catches up only by being
-// told up to date while it syncs.
+// told complete while it syncs. A restart is seen once; then the member is up.
 class RandomWalk {
  public:
   RandomWalk(uint64_t seed, uint32_t size) : random_(seed) {
@@ -130,7 +170,7 @@ class RandomWalk {
     for (uint32_t i = 1; i <= size; ++i) {
       members.emplace_back(i, proto::SERVING);
       commits_[i] = 0;
-      health_[i] = Health::kUpToDate;
+      health_[i] = Health::kComplete;
     }
     chain_ = MakeChain(members);
   }
@@ -165,23 +205,21 @@ class RandomWalk {
   }
 
   Health Works(const proto::ChainMember& member) const {
-    const bool whole = member.state() == proto::SERVING || member.state() == proto::SYNCING;
-    return whole ? Health::kUpToDate : Health::kOnline;
+    return member.state() == proto::SYNCING ? Health::kComplete : Health::kUp;
   }
 
   Health Pick(uint32_t target) {
-    switch (random_() % 3) {
+    switch (random_() % 4) {
       case 0:
         return Health::kGone;
       case 1:
-        return Health::kOnline;
+        return Health::kUp;
+      case 2:
+        return Health::kRestarted;
       default:
         break;
     }
-    // A member says it is up to date only when it is: while it syncs and when it is done.
-    const proto::TargetState state = StateOf(target);
-    return state == proto::SYNCING || state == proto::SERVING ? Health::kUpToDate
-                                                              : Health::kUnknown;
+    return StateOf(target) == proto::SYNCING ? Health::kComplete : Health::kUnknown;
   }
 
   void Advance() {
@@ -197,8 +235,11 @@ class RandomWalk {
         }
       }
       // A report from the state before does not count in the new one.
-      if (chain_.version() != before.version() && health_[target] == Health::kUpToDate) {
-        health_[target] = Works(member);
+      if (chain_.version() != before.version() && health_[target] == Health::kComplete) {
+        health_[target] = Health::kUp;
+      }
+      if (health_[target] == Health::kRestarted && member.state() != proto::SERVING) {
+        health_[target] = Health::kUp;
       }
     }
     for (const auto& member : chain_.members()) {
@@ -232,6 +273,16 @@ class RandomWalk {
     ASSERT_LE(syncing, 1);
     ASSERT_TRUE(syncing == 0 || serving > 0);
     ASSERT_TRUE((serving > 0) != (last > 0));
+    bool undecided = false;
+    for (const auto& old : before.members()) {
+      undecided |= old.state() == proto::SERVING && health_.at(old.target_id()) == Health::kUnknown;
+    }
+    for (const auto& old : before.members()) {
+      const proto::TargetState state = StateOf(old.target_id());
+      if (health_.at(old.target_id()) != Health::kRestarted) continue;
+      ASSERT_NE(state, proto::SYNCING) << "went on";
+      ASSERT_TRUE(state != proto::SERVING || undecided) << "went on";
+    }
     const bool changed = StatesOf(before) != StatesOf(chain_);
     ASSERT_EQ(chain_.version(), before.version() + (changed ? 1 : 0));
   }

@@ -65,6 +65,23 @@ TEST(AllocatorTest, CountsABlockThroughItsLife) {
   EXPECT_EQ(allocator.Allocate(8, false), blocks);
 }
 
+TEST(AllocatorTest, NamesARetiredBlockAgain) {
+  Allocator allocator(1024);
+  allocator.AddSlab();
+  const auto blocks = *allocator.Allocate(8, false);
+  allocator.Commit(blocks, {});
+  allocator.Commit({}, blocks);
+  allocator.NameAgain(Blocks(0, 3));
+  EXPECT_EQ(allocator.counts().named, 3u);
+  EXPECT_EQ(allocator.counts().retired, 5u);
+  EXPECT_EQ(allocator.counts().used, 8u);
+  EXPECT_EQ(allocator.NamedBits()[0], 0x7u);
+  allocator.Release(Blocks(3, 5));
+  allocator.Commit({}, Blocks(0, 3));
+  allocator.Release(Blocks(0, 3));
+  EXPECT_EQ(allocator.counts().used, 0u);
+}
+
 TEST(AllocatorTest, RefusesABlockNamedTwiceOrOutside) {
   Allocator allocator(1024);
   allocator.AddSlab();
@@ -81,6 +98,10 @@ TEST(AllocatorDeathTest, StopsBeforeANamedBlockIsFreed) {
   allocator.Commit(blocks, {});
   EXPECT_DEATH(allocator.Release(blocks), "more blocks released than retired");
   EXPECT_DEATH(allocator.Commit(blocks, {}), "committed twice");
+  EXPECT_DEATH(allocator.NameAgain(blocks), "more blocks named again than retired");
+  const auto other = *allocator.Allocate(1, false);
+  allocator.Commit(other, other);
+  EXPECT_DEATH(allocator.NameAgain(blocks), "named again but not retired");
 }
 
 }  // namespace

@@ -107,6 +107,74 @@ TEST(ChunkFormatTest, RightChecksumsDoNotMakeWrongFieldsGood) {
   }
 }
 
+const Engine::StreamRow kRow{.chain = ChainId(0x01020304),
+                             .incarnation = Incarnation(0x1112131415161718),
+                             .stream = 0x21222324,
+                             .sequence = 77,
+                             .fingerprint = 0x8877665544332211,
+                             .done = true,
+                             .version = ChunkVersion(12),
+                             .chunk_length = 5000,
+                             .removed = 3,
+                             .more = true};
+
+TEST(ChunkFormatTest, StreamRowsSortAfterTheChunksByChainIncarnationAndStream) {
+  const std::string key = StreamRowKey(kRow);
+  EXPECT_EQ(key, std::string("\x20\x01\x02\x03\x04\x11\x12\x13\x14\x15\x16\x17\x18"
+                             "\x21\x22\x23\x24", 17));
+  EXPECT_TRUE(IsStreamRowKey(key));
+  EXPECT_FALSE(IsStreamRowKey(HeadKey(kKey)));
+  EXPECT_LE(FirstStreamRowKey(), StreamRowKey({}));
+  const Engine::ChunkKey last{ChainId(UINT32_MAX), {DataId(UINT64_MAX), UINT32_MAX}};
+  EXPECT_LT(AfterChunkKey(last), FirstStreamRowKey());
+  EXPECT_FALSE(DecodeIndexKey(key).ok());
+}
+
+TEST(ChunkFormatTest, StreamRowsReadBack) {
+  const std::string key = StreamRowKey(kRow);
+  const auto row = DecodeStreamRow(key, EncodeStreamRow(key, kRow));
+  ASSERT_TRUE(row.ok()) << row.status().ToString();
+  EXPECT_EQ(*row, kRow);
+  auto undone = kRow;
+  undone.done = undone.more = false;
+  const auto again = DecodeStreamRow(key, EncodeStreamRow(key, undone));
+  ASSERT_TRUE(again.ok()) << again.status().ToString();
+  EXPECT_EQ(*again, undone);
+}
+
+TEST(ChunkFormatTest, EveryFlippedBitAndEveryCutOfAStreamRowIsFound) {
+  const std::string key = StreamRowKey(kRow);
+  const std::string value = EncodeStreamRow(key, kRow);
+  for (size_t bit = 0; bit < value.size() * 8; ++bit) {
+    std::string bad = value;
+    bad[bit / 8] = static_cast<char>(bad[bit / 8] ^ (1 << bit % 8));
+    EXPECT_EQ(DecodeStreamRow(key, bad).status().code(), Code::kCorrupt);
+  }
+  for (size_t size = 0; size < value.size(); ++size) {
+    EXPECT_EQ(DecodeStreamRow(key, value.substr(0, size)).status().code(), Code::kCorrupt);
+  }
+  auto other = kRow;
+  ++other.stream;
+  EXPECT_EQ(DecodeStreamRow(StreamRowKey(other), value).status().code(), Code::kCorrupt);
+  EXPECT_EQ(DecodeStreamRow(key + "x", value).status().code(), Code::kCorrupt);
+  EXPECT_EQ(DecodeStreamRow("", value).status().code(), Code::kCorrupt);
+}
+
+// A byte of the value, from the left, and what it must not be.
+TEST(ChunkFormatTest, StreamRowsWithFieldsOutOfRangeAreRefused) {
+  const std::string key = StreamRowKey(kRow);
+  for (const auto& [at, byte] : std::vector<std::pair<size_t, char>>{
+           {0, 2}, {1, 4}, {2, 1}, {3, 1}, {7, 5}, {36, 1}, {39, 1}}) {
+    std::string bad = EncodeStreamRow(key, kRow);
+    bad.resize(sizeof(DiskStreamRow));
+    bad[at] = byte;
+    const std::string all = key + bad;
+    const uint32_t crc = Crc32c({reinterpret_cast<const uint8_t*>(all.data()), all.size()});
+    bad.append(reinterpret_cast<const char*>(&crc), sizeof(crc));
+    EXPECT_EQ(DecodeStreamRow(key, bad).status().code(), Code::kCorrupt) << "byte " << at;
+  }
+}
+
 TEST(ChunkFormatTest, TargetRecordRefusesANewerFormat) {
   EXPECT_EQ(*DecodeTarget(EncodeTarget(1 << 20)), uint64_t{1} << 20);
   std::string newer = EncodeTarget(1 << 20);

@@ -88,6 +88,8 @@ class EngineRig {
     return engine.status();
   }
   void Close() { engine_.reset(); }
+  // Another engine in its place.
+  void Use(std::unique_ptr<Engine> engine) { engine_ = std::move(engine); }
 
   Engine& engine() { return *engine_; }
   FakeDisk& disk() { return *disk_; }
@@ -133,6 +135,62 @@ class EngineRig {
     });
   }
 
+  // Of a chain's replica; Apply, Revert and Stamp are called on the test's own thread.
+  Engine::Change WriteChange(const Engine::ChunkKey& key, uint64_t ticket, uint32_t offset,
+                             const Bytes& bytes) {
+    return {.kind = Engine::Change::Kind::kWrite,
+            .args = Args(key, offset, bytes),
+            .ticket = ticket};
+  }
+  static Engine::Change TruncateChange(const Engine::ChunkKey& key, uint64_t ticket,
+                                       uint32_t length, bool extend) {
+    Engine::Change change = ChangeOf(Engine::Change::Kind::kTruncate, key, ticket);
+    change.length = length;
+    change.extend = extend;
+    return change;
+  }
+  static Engine::Change RemoveChange(const Engine::ChunkKey& key, uint64_t ticket) {
+    return ChangeOf(Engine::Change::Kind::kRemove, key, ticket);
+  }
+  static Engine::Change NoteChange(const Engine::ChunkKey& key, uint64_t ticket) {
+    return ChangeOf(Engine::Change::Kind::kNote, key, ticket);
+  }
+  StateFuture StartApply(Engine::Change change) {
+    return StartHere<Result<Engine::ChunkState>>(
+        [&](auto done) { engine_->Apply(*io_, std::move(change), done); });
+  }
+  StateFuture StartRevert(const Engine::ChunkKey& key, uint64_t from,
+                          std::vector<Engine::StreamRow> rows = {}) {
+    return StartHere<Result<Engine::ChunkState>>(
+        [&](auto done) { engine_->Revert(*io_, key, from, std::move(rows), done); });
+  }
+  Result<Engine::ChunkState> Apply(Engine::Change change) {
+    return StartApply(std::move(change)).get();
+  }
+  Result<Engine::ChunkState> Revert(const Engine::ChunkKey& key, uint64_t from,
+                                    std::vector<Engine::StreamRow> rows = {}) {
+    return StartRevert(key, from, std::move(rows)).get();
+  }
+  Result<Engine::ChunkState> Stamp(const Engine::ChunkKey& key, const Engine::ChunkState& want) {
+    return StartHere<Result<Engine::ChunkState>>([&](auto done) {
+             engine_->Stamp(*io_, key, want, done);
+           })
+        .get();
+  }
+  Status PutRows(std::vector<Engine::StreamRow> rows) {
+    return StartHere<Status>([&](auto done) {
+             engine_->PutStreamRows(*io_, std::move(rows), done);
+           })
+        .get();
+  }
+  Result<Engine::ReadAnswer> ReadAt(const Engine::ChunkKey& key, uint64_t upto, uint32_t offset,
+                                    uint32_t length) {
+    return Start<Engine::ReadAnswer>([=, this](auto done) {
+             engine_->ReadAt(*io_, key, upto, offset, length, done);
+           })
+        .get();
+  }
+
   Result<Engine::ChunkState> Write(const Engine::ChunkKey& key, uint32_t offset,
                                    const Bytes& bytes, uint32_t chunk_size = 1 << 20,
                                    size_t misalign = 0) {
@@ -150,7 +208,10 @@ class EngineRig {
   }
   // The whole chunk; nothing when it does not exist.
   Result<std::optional<Bytes>> ReadAll(const Engine::ChunkKey& key) {
-    auto answer = Read(key, 0, UINT32_MAX);
+    return ReadAllAt(key, 0);
+  }
+  Result<std::optional<Bytes>> ReadAllAt(const Engine::ChunkKey& key, uint64_t upto) {
+    auto answer = upto == 0 ? Read(key, 0, UINT32_MAX) : ReadAt(key, upto, 0, UINT32_MAX);
     if (!answer.ok()) return answer.status();
     if (!answer->state.version.IsSet()) return std::optional<Bytes>();
     EXPECT_EQ(answer->state.length, answer->bytes.size());
@@ -179,6 +240,21 @@ class EngineRig {
         disk_, FakeIoContext::Options{.seed = options_.seed,
                                       .shuffle = options_.shuffle,
                                       .buffer_bytes = options_.buffer_bytes});
+  }
+  static Engine::Change ChangeOf(Engine::Change::Kind kind, const Engine::ChunkKey& key,
+                                 uint64_t ticket) {
+    Engine::Change change{.kind = kind, .ticket = ticket};
+    change.args.key = key;
+    change.args.chunk_size = 1 << 20;
+    change.args.chain_version = ChainVersion(1);
+    return change;
+  }
+  template <typename T, typename Call>
+  std::future<T> StartHere(Call call) {
+    auto promise = std::make_shared<std::promise<T>>();
+    auto future = promise->get_future();
+    call([promise](T result) { promise->set_value(std::move(result)); });
+    return future;
   }
   template <typename T, typename Call>
   std::future<Result<T>> Start(Call call) {

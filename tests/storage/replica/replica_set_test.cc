@@ -73,7 +73,7 @@ TEST_F(ReplicaSetTest, TheReplicaStaysAcrossChainVersions) {
   replicas_.ApplyMap(MapOf(2, 4));
   auto after = replicas_.Find(Asking(4));
   ASSERT_TRUE(before.ok() && after.ok());
-  EXPECT_EQ(before->replica, after->replica);
+  EXPECT_EQ(*before, *after);
   EXPECT_EQ(replicas_.StillAdmits(Asking(3)).code(), Code::kWrongChain);
 }
 

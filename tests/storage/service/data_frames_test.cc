@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <future>
+
 #include "tests/storage/service/data_rig.h"
+#include "tests/support/eventually.h"
 #include "tests/support/raw_frame_client.h"
 
 namespace sheaf::storage {
@@ -236,7 +239,7 @@ TEST_F(DataFramesTest, ARepeatedWriteJoinsTheOneUnderWay) {
   rig_.engine.Hold();
   SendNamed(1, 1, 7, 5, "bytes");
   SendNamed(1, 1, 7, 5, "bytes");
-  while (rig_.replicas.retries().GetCounts().repeated == 0) std::this_thread::yield();
+  while (rig_.replicas.GetCounts().streams.repeated == 0) std::this_thread::yield();
   EXPECT_EQ(rig_.engine.held(), 1u);
   rig_.engine.Release();
   const auto one = ReceiveWritten();
@@ -292,20 +295,34 @@ TEST_F(DataFramesTest, AFenceIsInForceOnceNothingItRefusesIsUnderWay) {
   EXPECT_TRUE(ReceiveWritten().ok());
   EXPECT_EQ(rig_.replicas.map_in_force(), MapVersion(2));
   rig_.replicas.ApplyMap(map);
-  EXPECT_EQ(rig_.replicas.retries().GetCounts().streams, 1u) << "the fenced client is forgotten";
+  EXPECT_EQ(rig_.replicas.GetCounts().streams.streams, 1u) << "the fenced client is forgotten";
 }
 
 // Otherwise a fence could come into force between its admission and its being seen.
-TEST_F(DataFramesTest, AMutationIsUnderWayBeforeItIsAdmitted) {
-  std::vector<bool> under_way;  // when the lease was looked at, which is a part of admitting it
+TEST_F(DataFramesTest, AMutationIsAdmittedAndSeenAsUnderWayInOneStep) {
+  ASSERT_EQ(rig_.replicas.map_in_force(), MapVersion(1));
+  rig_.engine.Hold();
+  std::future<MapVersion> in_force;  // of the map that fences it, applied while it is admitted
+  int asked = 0;
   rig_.clock.WhenAsked([&] {
-    under_way.push_back(rig_.replicas.retries().AnyUnderWay(
-        [](Incarnation client) { return client == Incarnation(1); }));
+    // First when the chain is looked up, then by the replica.
+    if (++asked != 2) return;
+    in_force = std::async(std::launch::async, [&] {
+      proto::ClusterMap map = DataRig::Map(2);
+      map.mutable_fenced(0)->set_first(1);
+      rig_.replicas.ApplyMap(map);
+      return rig_.replicas.map_in_force();
+    });
+    EXPECT_TRUE(testing::Eventually([&] { return rig_.replicas.map_version() == MapVersion(2); }));
+    in_force.wait_for(std::chrono::milliseconds(50));  // it must not, but could
   });
-  ASSERT_TRUE(WriteNamed(1, 1, 5, "bytes").ok());
+  SendNamed(1, 1, 1, 5, "admitted under the map before");
+  while (rig_.engine.held() < 1) std::this_thread::yield();
+  EXPECT_EQ(in_force.get(), MapVersion(1));
   rig_.clock.WhenAsked(nullptr);
-  ASSERT_FALSE(under_way.empty());
-  EXPECT_TRUE(under_way.front());
+  rig_.engine.Release();
+  EXPECT_EQ(ReceiveWritten().status().code(), Code::kFenced);
+  EXPECT_EQ(rig_.replicas.map_in_force(), MapVersion(2));
 }
 
 }  // namespace

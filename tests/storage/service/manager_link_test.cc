@@ -13,6 +13,7 @@
 #include "tests/storage/service/data_rig.h"
 #include "tests/support/eventually.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/fake_disk.h"
 #include "tests/support/fake_engine.h"
 
 namespace sheaf::storage {
@@ -227,9 +228,21 @@ TEST_F(ManagerLinkTest, AHeartbeatNamesTheMapThatIsInForce) {
   AwaitServing(true);
   ASSERT_TRUE(manager_.Await(
       [](FakeManager& manager) { return manager.last_heartbeat_.map_version() == 1; }));
-  const RetryTable::Name name{Incarnation(70), 1, 1};
-  const auto begun = replicas_.retries().Begin(name, 5, [](const auto&) {});
-  ASSERT_NE(begun.attempt, nullptr);
+  engine_.Hold();
+  auto disk = std::make_shared<testing::FakeDisk>(testing::FakeDisk::Options{});
+  testing::FakeIoContext io(disk, {});
+  auto replica = replicas_.FindForPeer(ChainId(kChain));
+  ASSERT_TRUE(replica.ok());
+  ChainOp op;
+  op.kind = ChainOp::Kind::kTruncate;
+  op.chunk = {DataId(5), 0};
+  op.chunk_size = 1 << 22;
+  op.length = 1;
+  op.extend = true;
+  op.name = {Incarnation(70), 1, 1};
+  io.RunAndWait([&] {
+    (*replica)->Mutate(io, op, [] { return Status::Ok(); }, [](const auto&) {});
+  });
   manager_.Set([](FakeManager& manager) {
     manager.map_ = DataRig::Map(2);
     manager.map_.mutable_fenced(0)->set_last(70);
@@ -238,9 +251,33 @@ TEST_F(ManagerLinkTest, AHeartbeatNamesTheMapThatIsInForce) {
   manager_.Set([](FakeManager& manager) { manager.heartbeats_ = 0; });
   EXPECT_TRUE(manager_.Await([](FakeManager& manager) { return manager.heartbeats_ >= 3; }));
   manager_.Set([](FakeManager& manager) { EXPECT_EQ(manager.last_heartbeat_.map_version(), 1u); });
-  replicas_.retries().Finish(begun.attempt, MutationResult{});
+  engine_.Release();
   EXPECT_TRUE(manager_.Await(
       [](FakeManager& manager) { return manager.last_heartbeat_.map_version() == 2; }));
+}
+
+TEST_F(ManagerLinkTest, NamesOneProcessAllItsLifeAndTheNextOneNamesAnother) {
+  Link();
+  AwaitServing(true);
+  std::string first;
+  manager_.Set([&](FakeManager& manager) {
+    first = manager.last_registration_.process();
+    manager.heartbeat_answer_ = {Code::kNotFound, "another process"};
+    manager.registrations_ = 0;
+  });
+  EXPECT_FALSE(first.empty());
+  EXPECT_TRUE(manager_.Await([](FakeManager& manager) { return manager.registrations_ >= 1; }));
+  manager_.Set([&](FakeManager& manager) {
+    EXPECT_EQ(manager.last_registration_.process(), first);
+    EXPECT_EQ(manager.last_heartbeat_.process(), first);
+    manager.heartbeat_answer_ = Status::Ok();
+  });
+  link_.reset();
+  manager_.Set([](FakeManager& manager) { manager.registrations_ = 0; });
+  Link();
+  EXPECT_TRUE(manager_.Await([&](FakeManager& manager) {
+    return manager.registrations_ >= 1 && manager.last_registration_.process() != first;
+  }));
 }
 
 TEST_F(ManagerLinkTest, RegistersAgainWithAManagerThatForgotIt) {

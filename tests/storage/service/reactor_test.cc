@@ -24,7 +24,7 @@ using transport::FrameType;
 using transport::Method;
 
 // Echo answers `length` bytes; kWrite answers the payload's CRC-free length as its message; kRead
-// keeps the call until Release.
+// keeps the call, and its payload, until Release.
 class TestHandler : public FramedHandler {
  public:
   void Handle(ServiceContext& context, FramedRequest request,
@@ -32,7 +32,7 @@ class TestHandler : public FramedHandler {
     if (request.method == Method::kEcho) return echo_.Handle(context, std::move(request), call);
     if (request.method == Method::kRead) {
       std::lock_guard lock(mutex_);
-      held_.push_back(std::move(call));
+      held_.push_back({std::move(call), std::move(request.buffer)});
       return;
     }
     if (request.method == Method::kList) return;  // dropped without an answer
@@ -50,18 +50,22 @@ class TestHandler : public FramedHandler {
   }
   // On the reactor's thread.
   void Release() {
-    std::vector<std::shared_ptr<FramedCall>> calls;
+    std::vector<Held> calls;
     {
       std::lock_guard lock(mutex_);
       calls.swap(held_);
     }
-    for (auto& call : calls) call->Finish({call->StillWanted(), "released", {}, {}});
+    for (Held& held : calls) held.call->Finish({held.call->StillWanted(), "released", {}, {}});
   }
 
  private:
+  struct Held {
+    std::shared_ptr<FramedCall> call;
+    BufferRef buffer;
+  };
   EchoHandler echo_{transport::kDefaultMaxPayload};
   std::mutex mutex_;
-  std::vector<std::shared_ptr<FramedCall>> held_;
+  std::vector<Held> held_;
 };
 
 class ReactorTest : public ::testing::Test {
@@ -351,6 +355,28 @@ TEST_F(ReactorTest, RequestsWaitForABufferInsteadOfFailing) {
     EXPECT_EQ(answer->header.type, FrameType::kResponse);
     EXPECT_EQ(answer->payload.size(), 1u << 20);
   }
+}
+
+// Otherwise two servers that are heads to one another could each wait for the other's buffers.
+TEST_F(ReactorTest, WhatHasPassedAServerFindsRoomWhereClientsHaveTakenAllOfTheirs) {
+  options_.limits.room_wait = milliseconds(10);
+  Start();
+  const std::string payload(4 << 20, 'x');
+  RawFrameClient clients = Connected();
+  for (uint64_t id = 1; id <= 4; ++id)
+    ASSERT_TRUE(clients.Send(RawFrameClient::Request(id, Method::kRead, "", payload)));
+  WaitHeld(4);
+  RawFrameClient another = Connected();
+  ASSERT_TRUE(another.Send(RawFrameClient::Request(1, Method::kWrite, "m", payload)));
+  EXPECT_EQ(another.Receive()->header.type, FrameType::kError);
+  RawFrameClient neighbour = Connected();
+  transport::FrameHeader header;
+  header.type = FrameType::kRequest;
+  header.method = Method::kWrite;
+  header.request_id = 1;
+  header.flags = 2;
+  ASSERT_TRUE(neighbour.Send(RawFrameClient::Encode(header, "m", payload)));
+  EXPECT_EQ(neighbour.Receive()->header.type, FrameType::kResponse);
 }
 
 TEST_F(ReactorTest, ACancelledRequestIsKnownAsNotWanted) {

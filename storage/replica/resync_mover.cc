@@ -1,0 +1,316 @@
+#include "storage/replica/resync_mover.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <future>
+#include <utility>
+
+#include "common/crc32c.h"
+#include "proto/replica.pb.h"
+#include "storage/engine/chunk_record.h"
+#include "storage/replica/replica_messages.h"
+
+namespace sheaf::storage {
+namespace {
+
+using transport::Method;
+
+constexpr uint32_t kPiece = 1 << 20;  // bytes of a chunk sent in one frame
+constexpr uint32_t kStreamsOfOneCall = 4096;
+constexpr int kBusyTries = 200;
+constexpr std::chrono::milliseconds kBusyPause{10};
+
+void SetChunk(ChunkId chunk, proto::ChunkId* message) {
+  message->set_data_id(chunk.data_id.value());
+  message->set_index(chunk.index);
+}
+
+}  // namespace
+
+ResyncMover::ResyncMover(Peers& peers, const Options& options)
+    : peers_(peers), options_(options), thread_([this] { Main(); }) {}
+
+ResyncMover::~ResyncMover() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+bool ResyncMover::stopping() const {
+  std::lock_guard lock(mutex_);
+  return stopping_;
+}
+
+void ResyncMover::Add(std::function<void()> step) {
+  {
+    std::lock_guard lock(mutex_);
+    steps_.push_back(std::move(step));
+  }
+  changed_.notify_all();
+}
+
+void ResyncMover::Main() {
+  ::pthread_setname_np(::pthread_self(), "resync");
+  for (;;) {
+    std::function<void()> step;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return stopping_ || !steps_.empty(); });
+      if (steps_.empty()) return;
+      step = std::move(steps_.front());
+      steps_.pop_front();
+    }
+    step();
+  }
+}
+
+void ResyncMover::List(const Place& place, const ListStep& step, ListDone done) {
+  Add([this, place, step, done = std::move(done)] { done(DoList(place, step)); });
+}
+
+void ResyncMover::Copy(const Place& place, const CopyStep& step, StepDone done) {
+  Add([this, place, chunk = step.chunk, done = std::move(done)] { done(DoCopy(place, chunk)); });
+}
+
+void ResyncMover::Remove(const Place& place, const RemoveStep& step, StepDone done) {
+  Add([this, place, step, done = std::move(done)] { done(DoRemove(place, step)); });
+}
+
+void ResyncMover::SendStreams(const Place& place, std::vector<Engine::StreamRow> rows,
+                              uint64_t base, StepDone done) {
+  Add([this, place, rows = std::move(rows), base, done = std::move(done)] {
+    done(DoSendStreams(place, rows, base));
+  });
+}
+
+proto::PeerContext ResyncMover::PeerOf(const Place& place) {
+  proto::PeerContext peer = EncodePeer(place.chain, place.version, place.from);
+  peer.set_number(++last_number_);
+  return peer;
+}
+
+Result<transport::Reply> ResyncMover::CallAndWait(TargetId to, transport::Call call) {
+  if (stopping()) return Status(Code::kCancelled, "resync: the server stops");
+  call.deadline = Clock::System().Now() + options_.call_timeout;
+  auto promise = std::make_shared<std::promise<Result<transport::Reply>>>();
+  std::future<Result<transport::Reply>> reply = promise->get_future();
+  peers_.Call(to, std::move(call), [promise](Result<transport::Reply> answer) {
+    promise->set_value(std::move(answer));
+  });
+  return reply.get();
+}
+
+Status ResyncMover::Pace(uint64_t bytes) {
+  const Clock::Instant now = Clock::System().Now();
+  {
+    std::lock_guard lock(rate_mutex_);
+    if (now - second_began_ >= std::chrono::seconds(1)) {
+      last_second_ = now - second_began_ < std::chrono::seconds(2) ? this_second_ : 0;
+      this_second_ = 0;
+      second_began_ = now;
+    }
+    this_second_ += bytes;
+    total_bytes_ += bytes;
+  }
+  if (options_.bytes_per_s == 0) return Status::Ok();
+  const std::chrono::nanoseconds time(
+      static_cast<int64_t>(1e9 * static_cast<double>(bytes) /
+                           static_cast<double>(options_.bytes_per_s)));
+  paced_until_ = std::max(paced_until_, now) + time;
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, paced_until_ - now - time, [this] { return stopping_; });
+  if (stopping_) return {Code::kCancelled, "resync: the server stops"};
+  return Status::Ok();
+}
+
+uint64_t ResyncMover::bytes_per_s() const {
+  std::lock_guard lock(rate_mutex_);
+  const auto age = Clock::System().Now() - second_began_;
+  if (age < std::chrono::seconds(1)) return std::max(last_second_, this_second_);
+  return age < std::chrono::seconds(2) ? this_second_ : 0;
+}
+
+// ---- listing ----
+
+Result<ListPair> ResyncMover::DoList(const Place& place, const ListStep& step) {
+  ListPair lists;
+  auto promise = std::make_shared<std::promise<Result<std::vector<Engine::ListedChunk>>>>();
+  auto listed = promise->get_future();
+  if (stopping()) return Status(Code::kCancelled, "resync: the server stops");
+  place.engine->List(*place.io, place.chain, step.range.after, std::nullopt, step.limit,
+                     [promise](Result<std::vector<Engine::ListedChunk>> chunks) {
+                       promise->set_value(std::move(chunks));
+                     });
+  ASSIGN_OR_RETURN(const std::vector<Engine::ListedChunk> here, listed.get());
+  lists.here.end = here.size() < step.limit;
+  for (const Engine::ListedChunk& chunk : here) {
+    if (step.range.last && chunk.key.chunk > *step.range.last) {
+      lists.here.end = true;
+      break;
+    }
+    lists.here.chunks.push_back({chunk.key.chunk, chunk.state.length, chunk.state.version,
+                                 chunk.state.chain_version, chunk.state.checksum,
+                                 chunk.state.chunk_size});
+  }
+
+  proto::SyncListRequest request;
+  *request.mutable_peer() = PeerOf(place);
+  if (step.range.after) SetChunk(*step.range.after, request.mutable_after());
+  if (step.range.last) SetChunk(*step.range.last, request.mutable_last());
+  request.set_limit(step.limit);
+  ASSIGN_OR_RETURN(const transport::Reply reply,
+                   CallAndWait(place.to, {.method = Method::kSyncList,
+                                          .message = request.SerializeAsString()}));
+  proto::SyncListResponse response;
+  if (!response.ParseFromString(reply.message))
+    return Status(Code::kProtocol, "resync: a list that cannot be read");
+  for (const proto::ChunkInfo& info : response.chunks())
+    lists.there.chunks.push_back(DecodeFacts(info));
+  lists.there.end = response.end();
+  return lists;
+}
+
+// ---- copying ----
+
+Result<ResyncMover::UnitPair> ResyncMover::ListUnits(const Place& place, ChunkId chunk) {
+  auto promise = std::make_shared<std::promise<Result<std::vector<uint32_t>>>>();
+  auto listed = promise->get_future();
+  if (stopping()) return Status(Code::kCancelled, "resync: the server stops");
+  place.io->Post([place, chunk, promise] {
+    place.engine->ListUnits(*place.io, {place.chain, chunk},
+                            [promise](Result<std::vector<uint32_t>> units) {
+                              promise->set_value(std::move(units));
+                            });
+  });
+  UnitPair units;
+  ASSIGN_OR_RETURN(units.first, listed.get());
+  proto::SyncUnitsRequest request;
+  *request.mutable_peer() = PeerOf(place);
+  SetChunk(chunk, request.mutable_chunk());
+  ASSIGN_OR_RETURN(const transport::Reply reply,
+                   CallAndWait(place.to, {.method = Method::kSyncUnits,
+                                          .message = request.SerializeAsString()}));
+  proto::SyncUnitsResponse response;
+  if (!response.ParseFromString(reply.message))
+    return Status(Code::kProtocol, "resync: checksums that cannot be read");
+  units.second.assign(response.crc32c().begin(), response.crc32c().end());
+  return units;
+}
+
+Result<Engine::ReadAnswer> ResyncMover::ReadPiece(const Place& place, ChunkId chunk,
+                                                  uint32_t offset, uint32_t length) {
+  for (int attempt = 0;; ++attempt) {
+    auto promise = std::make_shared<std::promise<Result<Engine::ReadAnswer>>>();
+    auto answer = promise->get_future();
+    if (stopping()) return Status(Code::kCancelled, "resync: the server stops");
+    place.io->Post([place, chunk, offset, length, promise] {
+      place.engine->ReadAt(*place.io, {place.chain, chunk}, Engine::kNewest, offset, length,
+                           [promise](Result<Engine::ReadAnswer> read) {
+                             promise->set_value(std::move(read));
+                           });
+    });
+    Result<Engine::ReadAnswer> read = answer.get();
+    if (read.ok() || read.status().code() != Code::kBusy || attempt == kBusyTries) return read;
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, kBusyPause, [this] { return stopping_; });
+  }
+}
+
+// Runs of units that differ. Where nothing is there yet, zeros are not sent: the seal extends the
+// chunk over them.
+Result<bool> ResyncMover::SendPieces(const Place& place, const ChunkFacts& chunk,
+                                     const UnitPair& units) {
+  const std::vector<uint32_t>& here = units.first;  // clang 14 captures no structured binding
+  const std::vector<uint32_t>& there = units.second;
+  const auto differs = [&](size_t unit) {
+    return unit >= there.size() ? here[unit] != ZeroUnitCrc() : here[unit] != there[unit];
+  };
+  bool first = there.empty();
+  for (size_t unit = 0; unit < here.size();) {
+    if (!differs(unit)) {
+      ++unit;
+      continue;
+    }
+    const auto offset = static_cast<uint32_t>(unit * kUnitBytes);
+    uint32_t length = 0;
+    while (unit < here.size() && differs(unit) && length < kPiece) {
+      length += kUnitBytes;
+      ++unit;
+    }
+    ASSIGN_OR_RETURN(const Engine::ReadAnswer piece,
+                     ReadPiece(place, chunk.chunk, offset, length));
+    if (piece.bytes.empty()) break;  // it was cut meanwhile: the seal will say so
+    RETURN_IF_ERROR(Pace(piece.bytes.size()));
+    proto::SyncWriteRequest request;
+    *request.mutable_peer() = PeerOf(place);
+    SetChunk(chunk.chunk, request.mutable_chunk());
+    request.set_offset(offset);
+    request.set_chunk_size(chunk.chunk_size);
+    request.set_crc32c(piece.crc32c);
+    request.set_first(std::exchange(first, false));
+    RETURN_IF_ERROR(CallAndWait(place.to, {.method = Method::kSyncWrite,
+                                           .message = request.SerializeAsString(),
+                                           .payload = piece.bytes})
+                        .status());
+  }
+  return first;
+}
+
+Status ResyncMover::DoCopy(const Place& place, const ChunkFacts& chunk) {
+  ASSIGN_OR_RETURN(UnitPair units, ListUnits(place, chunk.chunk));
+  Result<bool> first = SendPieces(place, chunk, units);
+  if (first.status().code() == Code::kCorrupt) {  // what was to stay there cannot be read
+    units.second.clear();
+    first = SendPieces(place, chunk, units);
+  }
+  RETURN_IF_ERROR(first.status());
+  proto::SyncSealRequest seal;
+  *seal.mutable_peer() = PeerOf(place);
+  *seal.mutable_chunk() = EncodeFacts(chunk);
+  seal.set_first(*first);
+  return CallAndWait(place.to,
+                     {.method = Method::kSyncSeal, .message = seal.SerializeAsString()})
+      .status();
+}
+
+Status ResyncMover::DoRemove(const Place& place, const RemoveStep& step) {
+  proto::SyncRemoveRequest request;
+  *request.mutable_peer() = PeerOf(place);
+  for (const ChunkId& chunk : step.chunks) SetChunk(chunk, request.add_chunks());
+  return CallAndWait(place.to,
+                     {.method = Method::kSyncRemove, .message = request.SerializeAsString()})
+      .status();
+}
+
+Status ResyncMover::DoSendStreams(const Place& place, const std::vector<Engine::StreamRow>& rows,
+                                  uint64_t base) {
+  for (size_t sent = 0;;) {
+    proto::SyncResultsRequest request;
+    *request.mutable_peer() = PeerOf(place);
+    for (uint32_t i = 0; i < kStreamsOfOneCall && sent < rows.size(); ++i, ++sent) {
+      const Engine::StreamRow& row = rows[sent];
+      proto::StreamResult* result = request.add_results();
+      result->set_incarnation(row.incarnation.value());
+      result->set_stream(row.stream);
+      result->set_sequence(row.sequence);
+      result->set_fingerprint(row.fingerprint);
+      result->set_done(row.done);
+      result->set_version(row.version.value());
+      result->set_chunk_length(row.chunk_length);
+      result->set_removed(row.removed);
+      result->set_more(row.more);
+    }
+    request.set_complete(sent == rows.size());
+    request.set_base(base);
+    RETURN_IF_ERROR(CallAndWait(place.to, {.method = Method::kSyncResults,
+                                           .message = request.SerializeAsString()})
+                        .status());
+    if (sent == rows.size()) return Status::Ok();
+  }
+}
+
+}  // namespace sheaf::storage

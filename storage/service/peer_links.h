@@ -1,0 +1,82 @@
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "common/address.h"
+#include "common/ids.h"
+#include "common/transport/connection.h"
+#include "proto/cluster.pb.h"
+#include "storage/replica/peers.h"
+
+namespace sheaf::storage {
+
+// Framed connections to the nodes that share a chain with this one, one for each hop
+// (transport::kMaxHop), so that a change which waits for room there holds back none that has come
+// further. They are made when first wanted and again when they broke.
+//
+// Threads: one connects (which blocks), one ends the calls that could not be begun and ticks.
+//
+// Invariant: calls to one target go out on one connection, in the order in which they were begun;
+// one that finds none is not kept for later, it fails.
+//
+// Thread-safe.
+class PeerLinks final : public Peers {
+ public:
+  struct Options {
+    std::chrono::milliseconds tick{50};
+    std::function<void()> on_tick;
+  };
+  explicit PeerLinks(Options options);
+  // As Stop.
+  ~PeerLinks() override;
+
+  // The thread begins to call on_tick.
+  void StartTicking();
+  // Where targets are by now.
+  void Update(const proto::ClusterMap& map);
+  void Call(TargetId to, transport::Call call, transport::Done done) override;
+  // Calls under way end with an error; later ones fail.
+  void Stop();
+
+ private:
+  struct Node {
+    Address address;
+    std::array<std::shared_ptr<transport::Connection>, transport::kMaxHop + 1> connections;
+  };
+  using Wanted = std::pair<uint32_t, uint32_t>;  // node, hop
+  struct Failed {
+    transport::Done done;
+    Status status;
+  };
+
+  void Fail(transport::Done done, Status status);
+  void ConnectMain();
+  void TickMain();
+  void ConnectOnce(const Wanted& wanted, const Address& address);
+
+  const Options options_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  // All under mutex_.
+  std::map<uint32_t, uint32_t> node_of_;  // by target
+  std::map<uint32_t, Node> nodes_;
+  std::set<Wanted> wanted_;  // to be connected
+  std::deque<Failed> failed_;
+  bool ticking_ = false;
+  bool stopping_ = false;
+  std::thread connect_thread_;
+  std::thread tick_thread_;
+};
+
+}  // namespace sheaf::storage

@@ -1,0 +1,330 @@
+// The manager's rules under random faults: one chain, a node for each member, and an oracle that
+// knows who holds which commit. Nodes act on the maps they have, under the leases they have,
+// whatever the manager has decided meanwhile; they are killed, restarted and cut off, and so is the
+// manager.
+//
+// SHEAF_SEED repeats a run.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bitset>
+#include <cstdlib>
+#include <iostream>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "meta/cluster/manager_state.h"
+
+namespace sheaf::meta {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr LeaseOptions kLeases{};
+constexpr milliseconds kStep{10};
+constexpr milliseconds kTick{50};
+constexpr size_t kMaxCommits = 4096;
+
+uint64_t Seed() {
+  const char* text = std::getenv("SHEAF_SEED");
+  return text != nullptr ? std::strtoull(text, nullptr, 10) : std::random_device{}();
+}
+
+bool TakesPart(proto::TargetState state) {
+  return state == proto::SERVING || state == proto::SYNCING;
+}
+
+// A storage server of one target. What is durable survives a kill; the rest begins anew.
+struct Node {
+  uint32_t id = 0;
+  std::bitset<kMaxCommits> holds;  // durable
+  bool alive = false;
+  bool cut_off = false;  // from the manager
+  int process = 0;
+  bool registered = false;
+  Clock::Instant leased_until{};
+  Clock::Instant next_beat{};
+  uint64_t map_version = 0;
+  proto::Chain chain;                // as of that map
+  uint32_t complete_at_version = 0;  // of the chain
+
+  proto::TargetState State() const {
+    for (const proto::ChainMember& member : chain.members()) {
+      if (member.target_id() == id) return member.state();
+    }
+    return proto::OFFLINE;
+  }
+  bool Acts(Clock::Instant now) const {
+    return alive && registered && now < leased_until && TakesPart(State());
+  }
+};
+
+class Walk {
+ public:
+  Walk(uint64_t seed, uint32_t size) : random_(seed), state_(kLeases, EmptyMap(), now_) {
+    nodes_.resize(size);
+    for (uint32_t i = 0; i < size; ++i) {
+      nodes_[i].id = i + 1;
+      Begin(nodes_[i]);
+    }
+    Run(milliseconds(100));
+    proto::CreateChainsRequest request;
+    request.set_replicas(size);
+    request.set_chains_per_target(1);
+    const auto members = state_.PlaceNewChains(request, now_);
+    CHECK(members.ok(), members.status().ToString());
+    state_.Apply(state_.PlanCreateChains({members->front()}, ChainId(1)));
+    Run(milliseconds(1000));
+  }
+
+  // Faults of all kinds.
+  void Disturb(milliseconds time) {
+    for (milliseconds passed{0}; passed < time && !::testing::Test::HasFatalFailure();
+         passed += kStep) {
+      for (Node& node : nodes_) {
+        if (Chance(400)) Kill(node);
+        if (!node.alive && Chance(100)) Begin(node);
+        if (Chance(500)) node.cut_off = !node.cut_off;
+      }
+      if (Chance(1500)) RestartManager();
+      Step();
+    }
+  }
+  void Heal() {
+    for (Node& node : nodes_) {
+      node.cut_off = false;
+      if (!node.alive) Begin(node);
+    }
+    Run(std::chrono::seconds(30));
+    const proto::Chain chain = Chain();
+    for (const proto::ChainMember& member : chain.members()) {
+      ASSERT_EQ(member.state(), proto::SERVING);
+    }
+  }
+
+  // All go, each within `apart` of the first, and then one comes back.
+  void AllGoAndOneComesBack(milliseconds apart) {
+    std::vector<milliseconds> at;
+    for (size_t i = 0; i < nodes_.size(); ++i) at.push_back(RandomTime(apart));
+    const size_t back = random_() % nodes_.size();
+    const milliseconds comes = apart + RandomTime(std::chrono::seconds(4));
+    const milliseconds manager_restarts =
+        Chance(2) ? RandomTime(std::chrono::seconds(4)) : milliseconds(-1);
+    for (milliseconds passed{0}; passed < std::chrono::seconds(10); passed += kStep) {
+      for (size_t i = 0; i < nodes_.size(); ++i) {
+        if (at[i] / kStep == passed / kStep) Kill(nodes_[i]);
+      }
+      if (comes / kStep == passed / kStep) Begin(nodes_[back]);
+      if (manager_restarts / kStep == passed / kStep) RestartManager();
+      Step();
+    }
+    ASSERT_TRUE(nodes_[back].Acts(now_) && nodes_[back].State() == proto::SERVING)
+        << Chain().ShortDebugString();
+  }
+
+ private:
+  static proto::ClusterMap EmptyMap() {
+    proto::ClusterMap map;
+    map.set_version(1);
+    map.set_cluster_uuid("the-cluster");
+    return map;
+  }
+
+  bool Chance(uint64_t of) { return random_() % of == 0; }
+  milliseconds RandomTime(milliseconds below) {
+    return milliseconds(static_cast<int64_t>(random_() % static_cast<uint64_t>(below.count())));
+  }
+  proto::Chain Chain() const {
+    const proto::ClusterMap map = state_.Map();
+    return map.chains().empty() ? proto::Chain() : map.chains(0);
+  }
+
+  void Begin(Node& node) {
+    ++node.process;
+    node.alive = true;
+    node.next_beat = now_;
+  }
+  static void Kill(Node& node) {
+    node = {.id = node.id, .holds = node.holds, .cut_off = node.cut_off, .process = node.process};
+  }
+  // What is durable of the map is all of it: no change is left half made here.
+  void RestartManager() { state_ = ManagerState(kLeases, state_.Map(), now_); }
+
+  void Run(milliseconds time) {
+    for (milliseconds passed{0}; passed < time && !::testing::Test::HasFatalFailure();
+         passed += kStep) {
+      Step();
+    }
+  }
+
+  void Step() {
+    now_ += kStep;
+    for (Node& node : nodes_) {
+      if (!node.alive || node.cut_off) continue;
+      if (!node.registered) {
+        if (now_ >= node.next_beat) Register(node);
+      } else if (now_ >= node.next_beat) {
+        Beat(node);
+      }
+      if (node.registered && Chance(3)) TakeMap(node);
+    }
+    if (now_.count() % Clock::Instant(kTick).count() == 0) Transitions();
+    for (int i = 0; i < 3; ++i) Commit();
+    Resync();
+    Check();
+  }
+
+  void Register(Node& node) {
+    node.next_beat = now_ + RandomTime(milliseconds(200));
+    proto::RegisterNodeRequest request;
+    request.set_uuid("node" + std::to_string(node.id));
+    request.set_process(std::to_string(node.process));
+    request.mutable_addresses()->set_framed("10.0.0.1:7710");
+    request.add_targets()->set_uuid("disk" + std::to_string(node.id));
+    request.mutable_targets(0)->set_state(proto::UP_TO_DATE);
+    const auto needed = state_.CheckRegister(request);
+    CHECK(needed.ok(), needed.status().ToString());
+    if (!state_.MayRegister(request, now_)) return;
+    std::vector<TargetId> targets;
+    if (needed->targets > 0) targets.emplace_back(node.id);
+    const auto change = state_.PlanRegister(request, NodeId(node.id), targets, now_);
+    if (change.has_value()) state_.Apply(*change);
+    (void)state_.Registered(request, now_);
+    node.registered = !Chance(10);  // else the answer is lost
+    node.next_beat = now_;
+  }
+
+  void Beat(Node& node) {
+    proto::HeartbeatRequest request;
+    request.set_node_id(node.id);
+    request.set_uuid("node" + std::to_string(node.id));
+    request.set_process(std::to_string(node.process));
+    request.set_map_version(node.map_version);
+    proto::TargetReport* target = request.add_targets();
+    target->set_id(node.id);
+    target->set_state(proto::UP_TO_DATE);
+    if (node.State() == proto::SYNCING) {
+      proto::ChainReport* report = target->add_chains();
+      report->set_chain_id(1);
+      report->set_chain_version(node.complete_at_version);
+      report->set_complete(node.complete_at_version == node.chain.version());
+    }
+    const auto answer = state_.Heartbeat(request, now_);
+    if (!answer.ok()) {
+      node.registered = false;
+      node.leased_until = {};
+      return;
+    }
+    node.next_beat = now_ + kLeases.heartbeat;
+    if (Chance(10)) return;  // the answer is lost
+    node.leased_until = std::max(node.leased_until, now_ + milliseconds(answer->lease_ms()));
+    if (answer->lease_ms() == 0) node.next_beat = now_ + kLeases.heartbeat / 10;
+  }
+
+  void TakeMap(Node& node) {
+    const uint64_t version = state_.version().value();
+    if (version <= node.map_version) return;
+    node.map_version = version;
+    node.chain = Chain();
+    if (node.chain.version() != node.complete_at_version) node.complete_at_version = 0;
+  }
+
+  void Transitions() {
+    for (int i = 0; i < 100; ++i) {
+      const auto change = state_.PlanTransitions(now_);
+      if (!change.has_value()) return;
+      state_.Apply(*change);
+    }
+    FAIL() << "transitions do not settle";
+  }
+
+  Node* Find(uint32_t target) { return &nodes_[target - 1]; }
+
+  // A mutation that comes to some node: it takes every member of the chain as the head has it.
+  void Commit() {
+    if (commits_ == kMaxCommits) return;
+    Node& head = nodes_[random_() % nodes_.size()];
+    if (!head.Acts(now_) || head.chain.members(0).target_id() != head.id) return;
+    std::vector<Node*> members;
+    for (const proto::ChainMember& member : head.chain.members()) {
+      if (!TakesPart(member.state())) continue;
+      Node* node = Find(member.target_id());
+      if (!node->Acts(now_) || node->chain.version() != head.chain.version()) return;
+      members.push_back(node);
+    }
+    for (Node* node : members) node->holds.set(commits_);
+    ++commits_;
+  }
+
+  void Resync() {
+    for (Node& node : nodes_) {
+      if (!node.Acts(now_) || node.State() != proto::SYNCING || !Chance(20)) continue;
+      const Node* source = Find(node.chain.members(0).target_id());
+      if (!source->Acts(now_) || source->chain.version() != node.chain.version()) continue;
+      node.holds |= source->holds;
+      node.complete_at_version = node.chain.version();
+    }
+  }
+
+  // Whoever serves, by the manager's word or by its own, holds every commit; and under one version
+  // of the chain a target is one process.
+  void Check() {
+    const proto::Chain chain = Chain();
+    for (const proto::ChainMember& member : chain.members()) {
+      if (member.state() != proto::SERVING) continue;
+      ASSERT_EQ(Find(member.target_id())->holds.count(), commits_)
+          << "target " << member.target_id() << ": " << chain.ShortDebugString();
+    }
+    for (const Node& node : nodes_) {
+      if (!node.Acts(now_)) continue;
+      const auto [acted, first] = acted_.try_emplace({node.id, node.chain.version()}, node.process);
+      ASSERT_EQ(acted->second, node.process) << "target " << node.id << " goes on";
+      if (node.State() != proto::SERVING) continue;
+      ASSERT_EQ(node.holds.count(), commits_) << "target " << node.id << " answers what is stale";
+    }
+  }
+
+  std::mt19937_64 random_;
+  Clock::Instant now_{std::chrono::hours(1)};
+  ManagerState state_;
+  std::vector<Node> nodes_;
+  size_t commits_ = 0;
+  std::map<std::pair<uint32_t, uint32_t>, int> acted_;  // process by target and chain version
+};
+
+class ManagerWalkTest : public ::testing::Test {
+ protected:
+  template <typename Faults>
+  void ForMany(int walks, Faults faults) {
+    const uint64_t seed = Seed();
+    std::cout << "SHEAF_SEED=" << seed << std::endl;
+    for (int i = 0; i < walks; ++i) {
+      for (uint32_t size = 1; size <= 4; ++size) {
+        SCOPED_TRACE("SHEAF_SEED=" + std::to_string(seed + i) + ", " + std::to_string(size) +
+                     " members");
+        Walk walk(seed + i, size);
+        if (!HasFatalFailure()) faults(walk);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+};
+
+TEST_F(ManagerWalkTest, WhoeverServesHoldsEveryCommitAndTheChainHeals) {
+  ForMany(25, [](Walk& walk) {
+    for (int i = 0; i < 2 && !HasFatalFailure(); ++i) {
+      walk.Disturb(std::chrono::seconds(20));
+      if (!HasFatalFailure()) walk.Heal();
+    }
+  });
+}
+
+TEST_F(ManagerWalkTest, AnyOneOfThoseThatWentTogetherResumesTheChain) {
+  ForMany(40, [](Walk& walk) { walk.AllGoAndOneComesBack(milliseconds(700)); });
+}
+
+}  // namespace
+}  // namespace sheaf::meta
