@@ -36,6 +36,7 @@ ResyncMover::Place PlaceOf(ChainId chain, ChainVersion version, TargetId from, T
 // ---- the member that sends ----
 
 void ChainReplica::List(TargetId peer, const ListStep& step) {
+  if (env_.mover == nullptr) return;  // a node without neighbours sends no resync
   env_.mover->List(PlaceOf(chain_, core_.version(), self_, peer, engine_, env_.home), step,
                    [weak = weak_from_this(), step = step.step](const Result<ListPair>& lists) {
                      const auto self = weak.lock();

@@ -34,9 +34,9 @@ void FuzzStorage(const proto::ClusterMap& map) {
     const auto found = replicas.Find(request);
     if (!found.ok()) continue;
     const auto known = view.chains.find(ChainId(chain.id()));
-    CHECK(known != view.chains.end() && known->second.version == found->chain_version,
+    CHECK(known != view.chains.end() && known->second.version == request.chain_version,
           "admitted to a chain that the map does not have here");
-    CHECK(&found->replica->engine() == &engines[known->second.local_target],
+    CHECK(&(*found)->engine() == &engines[known->second.local_target],
           "a chain on another target's engine");
   }
 }
