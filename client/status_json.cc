@@ -44,21 +44,26 @@ std::unordered_map<uint32_t, bool> TargetsUp(const proto::ClusterMap& map) {
 }
 
 struct ChainHealth {
-  bool full = true;     // every replica serves
+  bool full = false;    // as many replicas serve as there are to be
   bool serves = false;  // at least one does
-  uint32_t waiting_for = 0;  // the first target whose return would let it serve
+  uint32_t waiting_for = 0;  // the first target whose return would let it serve; 0: no replica
+                             // holds what was written
 };
 
 ChainHealth Judge(const proto::Chain& chain, std::unordered_map<uint32_t, bool>& target_up) {
   ChainHealth health;
+  uint32_t serving = 0;
   for (const auto& member : chain.members()) {
     const bool serves = member.state() == proto::SERVING && target_up[member.target_id()];
-    health.full &= serves;
-    health.serves |= serves;
+    serving += serves;
     const bool holds_all =
         member.state() == proto::LAST_SERVING || member.state() == proto::SERVING;
     if (health.waiting_for == 0 && holds_all) health.waiting_for = member.target_id();
   }
+  // While a member is being moved the chain has more than it is to have.
+  const uint32_t wanted = chain.replicas() > 0 ? chain.replicas() : chain.members_size();
+  health.full = serving >= wanted;
+  health.serves = serving > 0;
   return health;
 }
 
@@ -87,13 +92,28 @@ Json Targets(const proto::ClusterMap& map) {
   return targets;
 }
 
+// Those that held what was written when they were replaced.
+Json LostDisks(const proto::Chain& chain) {
+  Json disks = Json::array();
+  for (const auto& member : chain.members()) {
+    if (member.lost_uuid().empty()) continue;
+    disks.push_back({{"target", member.target_id()}, {"uuid", member.lost_uuid()}});
+  }
+  return disks;
+}
+
 Json ChainJson(const proto::Chain& chain, const ChainHealth& health) {
   Json members = Json::array();
   for (const auto& member : chain.members()) {
     members.push_back({{"id", member.target_id()}, {"state", Name(member.state())}});
   }
   Json out = {{"id", chain.id()}, {"version", chain.version()}, {"targets", std::move(members)}};
-  if (!health.serves) out["waiting_for"] = health.waiting_for;
+  if (health.serves) return out;
+  if (health.waiting_for != 0) {
+    out["waiting_for"] = health.waiting_for;
+  } else {
+    out["lost"] = LostDisks(chain);
+  }
   return out;
 }
 

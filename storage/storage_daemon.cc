@@ -61,8 +61,10 @@ Result<std::unique_ptr<StorageDaemon>> StorageDaemon::Start(const StorageConfig&
 StorageDaemon::~StorageDaemon() {
   link_.reset();
   if (replicas_) replicas_->Stop();
+  if (peers_) peers_->EndCalls();
+  if (repairer_) repairer_->Stop();
+  if (mover_) mover_->Stop();
   if (peers_) peers_->Stop();
-  mover_.reset();
   grpc_server_.reset();
   if (reactors_) {
     const Status stopped = reactors_->StopServing(kStopWait);
@@ -129,7 +131,7 @@ Status StorageDaemon::OpenEngines(const StorageConfig& config) {
     LogInfo("target {} ({}): {} of {} bytes used", dir.path(), dir.uuid(), space.used_bytes,
             space.total_bytes);
     engines_.push_back(std::move(*engine));
-    locals.push_back({dir.uuid(), engines_.back().get()});
+    locals.push_back({dir.uuid(), engines_.back().get(), dir.path()});
   }
   PeerLinks::Options links;
   links.on_tick = [this] { replicas_->Tick(); };
@@ -137,9 +139,18 @@ Status StorageDaemon::OpenEngines(const StorageConfig& config) {
   ResyncMover::Options moving;
   moving.bytes_per_s = config.resync_mib_per_s << 20;
   mover_ = std::make_unique<ResyncMover>(*peers_, moving);
+  Repairer::Options repairing;
+  repairing.bytes_per_s = moving.bytes_per_s;
+  repairing.on_repaired = [this](const Engine& engine, const Engine::ChunkKey& key) {
+    for (size_t i = 0; i < scrubbers_.size(); ++i) {
+      if (engines_[i].get() == &engine) scrubbers_[i]->Repaired(key);
+    }
+  };
+  repairer_ = std::make_unique<Repairer>(*peers_, std::move(repairing));
   ReplicaSet::Neighbours neighbours;
   neighbours.peers = peers_.get();
   neighbours.mover = mover_.get();
+  neighbours.repairer = repairer_.get();
   neighbours.home = [this]() -> IoContext& { return reactors_->Next().io(); };
   replicas_ =
       std::make_unique<ReplicaSet>(std::move(locals), Clock::System(), std::move(neighbours));
@@ -155,6 +166,9 @@ void StorageDaemon::StartScrubbing(const StorageConfig& config) {
     options.target = state_dirs_[i].uuid();
     options.position_file = state_dirs_[i].path() + "/SCRUB";
     options.bytes_per_s = config.scrub_mib_per_s << 20;
+    options.on_bad = [this, i](const Scrubber::BadChunk& bad) {
+      replicas_->RequestRepair(i, bad.key);
+    };
     scrubbers_.push_back(std::make_unique<Scrubber>(*engines_[i], reactors_->Next().io(),
                                                     Clock::System(), std::move(options)));
     targets.push_back({state_dirs_[i].uuid(), scrubbers_.back().get(), engines_[i].get()});
@@ -199,6 +213,14 @@ void StorageDaemon::AddMetrics() {
   }
   metrics_->AddCallback("sheaf_storage_serving", "1 while the lease is valid", {},
                         [this] { return replicas_->Serving().ok() ? 1.0 : 0.0; });
+  metrics_->AddCallback("sheaf_storage_repairs_total",
+                        "Chunks that were damaged and repaired from another replica", {},
+                        [this] { return static_cast<double>(repairer_->counts().repaired); });
+  metrics_->AddCallback("sheaf_storage_repairs_failed_total",
+                        "Repairs that were given up", {},
+                        [this] { return static_cast<double>(repairer_->counts().failed); });
+  metrics_->AddCallback("sheaf_storage_repairs_queued", "Chunks that wait to be repaired", {},
+                        [this] { return static_cast<double>(repairer_->counts().queued); });
   const auto counts = [this] { return replicas_->GetCounts().streams; };
   metrics_->AddCallback("sheaf_storage_mutation_streams", "Client streams remembered", {},
                         [counts] { return static_cast<double>(counts().streams); });

@@ -23,8 +23,8 @@ namespace sheaf::storage {
 // A whole storage server: the wiring of its parts.
 //
 // Teardown (the destructor says it step by step): no new lease, the replicas answer who waits and
-// the links to neighbours and resyncs end, both planes stop, metrics and scrubs stop, the engines
-// finish what is under way, and last go the reactors that carried it.
+// the links to neighbours, resyncs and repairs end, both planes stop, metrics and scrubs stop, the
+// engines finish what is under way, and last go the reactors that carried it.
 class StorageDaemon {
  public:
   // Everything listens when it returns; serving begins once the manager has answered.
@@ -56,6 +56,7 @@ class StorageDaemon {
   std::vector<std::unique_ptr<Engine>> engines_;
   std::unique_ptr<PeerLinks> peers_;
   std::unique_ptr<ResyncMover> mover_;
+  std::unique_ptr<Repairer> repairer_;
   std::unique_ptr<ReplicaSet> replicas_;
   std::vector<std::unique_ptr<Scrubber>> scrubbers_;  // one a target
   std::unique_ptr<ScrubGrpc> scrub_service_;

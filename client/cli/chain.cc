@@ -8,6 +8,7 @@
 
 #include "client/cli/cluster_calls.h"
 #include "client/cli/lists.h"
+#include "client/cli/membership.h"
 #include "client/cli/paths.h"
 #include "client/cli/verbs.h"
 
@@ -102,8 +103,12 @@ Verb AddChain(CLI::App& app) {
       ->capture_default_str();
   auto list_options = std::make_shared<ListOptions>();
   AddList(*chain, "Show them: version, targets and their states.", list_options);
-  return {chain, [options, list_options, create] {
-            return create->parsed() ? Create(*options) : PrintList(ListOf::kChains, *list_options);
+  auto change = std::make_shared<MembershipOptions>();
+  CLI::App* reset = AddReset(*chain, change);
+  return {chain, [options, list_options, change, create, reset] {
+            if (create->parsed()) return Create(*options);
+            return reset->parsed() ? ResetChain(*change)
+                                   : PrintList(ListOf::kChains, *list_options);
           }};
 }
 

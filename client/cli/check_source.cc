@@ -1,5 +1,6 @@
 #include "client/cli/check_source.h"
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 #include <utility>
@@ -68,21 +69,22 @@ class GrpcCheckSource final : public CheckSource {
   Result<proto::ListChunksResponse> ListChunks(uint32_t chain, std::optional<ChunkId> after,
                                                std::optional<uint64_t> data_id,
                                                uint32_t limit) override {
-    proto::ListChunksRequest request;
-    if (after) {
-      request.mutable_after()->set_data_id(after->data_id.value());
-      request.mutable_after()->set_index(after->index);
-    }
-    if (data_id) request.set_data_id(*data_id);
-    request.set_limit(limit);
+    proto::ListChunksRequest request = ListRequest(after, data_id, limit);
     Status last;
     for (int attempt = 0; attempt < kChainTries; ++attempt) {
       if (attempt > 0 || map_.version() == 0) RETURN_IF_ERROR(FetchMap());
-      auto answer = AskHead(chain, request);
+      auto answer = AskMember(chain, std::nullopt, request);
       if (answer.ok() || answer.status().retry() == Retry::kNever) return answer;
       last = answer.status();
     }
     return last;
+  }
+  Result<proto::ListChunksResponse> ListReplica(uint32_t chain, uint32_t target,
+                                                std::optional<ChunkId> after,
+                                                std::optional<uint64_t> data_id,
+                                                uint32_t limit) override {
+    proto::ListChunksRequest request = ListRequest(after, data_id, limit);
+    return AskMember(chain, target, request);
   }
 
  private:
@@ -109,18 +111,39 @@ class GrpcCheckSource final : public CheckSource {
     return Status::Ok();
   }
 
-  Result<proto::ListChunksResponse> AskHead(uint32_t id, proto::ListChunksRequest& request) {
+  static proto::ListChunksRequest ListRequest(std::optional<ChunkId> after,
+                                              std::optional<uint64_t> data_id, uint32_t limit) {
+    proto::ListChunksRequest request;
+    if (after) {
+      request.mutable_after()->set_data_id(after->data_id.value());
+      request.mutable_after()->set_index(after->index);
+    }
+    if (data_id) request.set_data_id(*data_id);
+    request.set_limit(limit);
+    return request;
+  }
+
+  // The head without `target`. A node has one member of a chain at most, so its address names that.
+  Result<proto::ListChunksResponse> AskMember(uint32_t id, std::optional<uint32_t> target,
+                                              proto::ListChunksRequest& request) {
     const std::string what = "chain " + std::to_string(id);
     for (const proto::Chain& chain : map_.chains()) {
       if (chain.id() != id) continue;
-      if (chain.members().empty() || chain.members(0).state() != proto::SERVING) {
-        return Status(Code::kNotServing, what + " does not serve");
+      const auto member = std::find_if(
+          chain.members().begin(), chain.members().end(),
+          [&](const proto::ChainMember& each) { return !target || each.target_id() == *target; });
+      if (member == chain.members().end() || member->state() != proto::SERVING) {
+        return Status(Code::kNotServing, what + " does not serve there");
       }
       request.mutable_ctx()->set_chain_id(id);
       request.mutable_ctx()->set_chain_version(chain.version());
-      const std::string address = AddressOf(chain.members(0).target_id());
-      if (address.empty()) return Status(Code::kNotServing, what + ": its head has no address");
-      auto& stub = heads_[address];
+      const std::string address = AddressOf(member->target_id());
+      if (address.empty()) {
+        return Status(Code::kNotServing, what + ": target " +
+                                             std::to_string(member->target_id()) +
+                                             " has no address");
+      }
+      auto& stub = servers_[address];
       if (stub == nullptr) stub = proto::Data::NewStub(MakeChannel(address));
       return Call("list chunks", *stub, &proto::Data::Stub::List, request);
     }
@@ -140,7 +163,7 @@ class GrpcCheckSource final : public CheckSource {
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<proto::Admin::Stub> admin_;
   std::unique_ptr<proto::Cluster::Stub> cluster_;
-  std::map<std::string, std::unique_ptr<proto::Data::Stub>> heads_;
+  std::map<std::string, std::unique_ptr<proto::Data::Stub>> servers_;
   proto::ClusterMap map_;
 };
 

@@ -32,9 +32,15 @@ class CheckSource {
   virtual Result<proto::ListChunksResponse> ListChunks(uint32_t chain, std::optional<ChunkId> after,
                                                        std::optional<uint64_t> data_id,
                                                        uint32_t limit) = 0;
+  // The same of one member: of its target. By the map that Map answered last; kWrongChain or
+  // kNotServing when it has changed.
+  virtual Result<proto::ListChunksResponse> ListReplica(uint32_t chain, uint32_t target,
+                                                        std::optional<ChunkId> after,
+                                                        std::optional<uint64_t> data_id,
+                                                        uint32_t limit) = 0;
 };
 
-// Over gRPC: the metadata service at `meta_address`, and the head of each chain.
+// Over gRPC: the metadata service at `meta_address`, and the members of each chain.
 std::unique_ptr<CheckSource> MakeCheckSource(const std::string& meta_address);
 
 }  // namespace sheaf::cli

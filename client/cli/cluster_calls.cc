@@ -1,12 +1,14 @@
 #include "client/cli/cluster_calls.h"
 
 #include "common/rpc.h"
+#include "proto/admin.grpc.pb.h"
 #include "proto/cluster.grpc.pb.h"
 
 namespace sheaf::cli {
 
 struct ClusterCalls::Impl {
   std::unique_ptr<proto::Cluster::Stub> stub;
+  std::unique_ptr<proto::Admin::Stub> admin;
 };
 
 namespace {
@@ -20,7 +22,9 @@ void Prepare(grpc::ClientContext* context, std::chrono::milliseconds timeout) {
 }  // namespace
 
 ClusterCalls::ClusterCalls(const std::string& meta_address) : impl_(std::make_unique<Impl>()) {
-  impl_->stub = proto::Cluster::NewStub(MakeChannel(meta_address));
+  const auto channel = MakeChannel(meta_address);
+  impl_->stub = proto::Cluster::NewStub(channel);
+  impl_->admin = proto::Admin::NewStub(channel);
 }
 
 ClusterCalls::~ClusterCalls() = default;
@@ -43,6 +47,44 @@ Status ClusterCalls::CreateChains(uint32_t replicas, uint32_t chains_per_target,
   request.set_chains_per_target(chains_per_target);
   proto::CreateChainsResponse response;
   return FromGrpc(impl_->stub->CreateChains(&context, request, &response)).With("create chains");
+}
+
+Result<uint32_t> ClusterCalls::ReplaceTarget(uint32_t old_id, uint32_t new_id, bool accept_loss,
+                                             std::chrono::milliseconds timeout) {
+  grpc::ClientContext context;
+  Prepare(&context, timeout);
+  proto::ReplaceTargetRequest request;
+  request.set_old_id(old_id);
+  request.set_new_id(new_id);
+  request.set_accept_loss(accept_loss);
+  proto::ReplaceTargetResponse response;
+  const Status status = FromGrpc(impl_->admin->ReplaceTarget(&context, request, &response));
+  if (!status.ok()) return status;
+  return response.chains();
+}
+
+Result<uint32_t> ClusterCalls::DrainNode(uint32_t node, bool undo,
+                                         std::chrono::milliseconds timeout) {
+  grpc::ClientContext context;
+  Prepare(&context, timeout);
+  proto::DrainNodeRequest request;
+  request.set_node_id(node);
+  request.set_undo(undo);
+  proto::DrainNodeResponse response;
+  const Status status = FromGrpc(impl_->admin->DrainNode(&context, request, &response));
+  if (!status.ok()) return status;
+  return response.chains_left();
+}
+
+Status ClusterCalls::ResetChain(uint32_t chain, uint32_t target,
+                                std::chrono::milliseconds timeout) {
+  grpc::ClientContext context;
+  Prepare(&context, timeout);
+  proto::ResetChainRequest request;
+  request.set_chain_id(chain);
+  request.set_target_id(target);
+  proto::ResetChainResponse response;
+  return FromGrpc(impl_->admin->ResetChain(&context, request, &response));
 }
 
 }  // namespace sheaf::cli

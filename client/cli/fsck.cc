@@ -79,7 +79,8 @@ Status Check(const Options& options) {
 Verb AddFsck(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* fsck = app.add_subcommand(
-      "fsck", "Check a serving cluster: its metadata, and its chunks against it.");
+      "fsck", "Check a serving cluster: its metadata, its chunks against it, and its replicas against one "
+              "another.");
   fsck->add_option("--meta", options->meta,
                    "HOST:PORT of the metadata service (default: the mount one is in, SHEAF_META, "
                    "else ~/.sheaf's)");

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cctype>
+#include <thread>
 #include <unordered_set>
 #include <utility>
 
 #include "client/cli/chunk_check.h"
+#include "client/cli/replica_check.h"
 
 namespace sheaf::cli {
 namespace {
@@ -43,7 +45,8 @@ Status FsckRun::Round() {
   Status status = CheckNames(check);
   if (status.ok()) status = CheckChunks(check);
   const Status ended = source_.EndCheck(check);
-  return status.ok() ? ended : status;
+  RETURN_IF_ERROR(status.ok() ? ended : status);
+  return CheckReplicas();
 }
 
 Status FsckRun::CheckNames(uint64_t check) {
@@ -66,6 +69,18 @@ Status FsckRun::CheckChunks(uint64_t check) {
   RETURN_IF_ERROR(chunks.Run());
   result_.chunks = chunks.chunks();
   return DropOrphans(check);
+}
+
+Status FsckRun::CheckReplicas() {
+  options_.progress("replicas");
+  ReplicaCheck replicas(
+      source_,
+      [&](const proto::Finding& finding) {
+        Leave(finding, options_.repair ? "nothing here can tell which of them is right" : "");
+        return Status::Ok();
+      },
+      [&] { std::this_thread::sleep_for(options_.pause); });
+  return replicas.Run();
 }
 
 Status FsckRun::Handle(uint64_t check, const proto::Finding& finding) {

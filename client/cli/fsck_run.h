@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -41,6 +42,8 @@ class FsckRun {
     std::function<void(const Problem&)> tell;
     // "names: 120000 rows"
     std::function<void(const std::string&)> progress;
+    // Between two looks at replicas that differ.
+    std::chrono::milliseconds pause{1500};  // all looks together outlast a slow disk
   };
   // `source` outlives this.
   FsckRun(CheckSource& source, Options options) : source_(source), options_(std::move(options)) {}
@@ -51,6 +54,7 @@ class FsckRun {
   Status Round();
   Status CheckNames(uint64_t check);
   Status CheckChunks(uint64_t check);
+  Status CheckReplicas();
   Status Handle(uint64_t check, const proto::Finding& finding);
   Status DropOrphans(uint64_t check);
   void Leave(const proto::Finding& finding, std::string why_not);

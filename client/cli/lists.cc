@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "client/cli/membership.h"
 #include "client/cli/paths.h"
 #include "client/cli/sizes.h"
 #include "client/cli/status_table.h"
@@ -160,7 +161,11 @@ Verb AddNode(CLI::App& app) {
   CLI::App* node = app.add_subcommand("node", "Storage servers.");
   node->require_subcommand(1);
   AddList(*node, "Show them: state, address, space, targets.", options);
-  return {node, [options] { return PrintList(ListOf::kNodes, *options); }};
+  auto change = std::make_shared<MembershipOptions>();
+  CLI::App* drain = AddDrain(*node, change);
+  return {node, [options, change, drain] {
+            return drain->parsed() ? DrainNode(*change) : PrintList(ListOf::kNodes, *options);
+          }};
 }
 
 Verb AddTarget(CLI::App& app) {
@@ -168,7 +173,12 @@ Verb AddTarget(CLI::App& app) {
   CLI::App* target = app.add_subcommand("target", "Targets: the disks of storage servers.");
   target->require_subcommand(1);
   AddList(*target, "Show them: node, state, space, number of chains.", options);
-  return {target, [options] { return PrintList(ListOf::kTargets, *options); }};
+  auto change = std::make_shared<MembershipOptions>();
+  CLI::App* replace = AddReplace(*target, change);
+  return {target, [options, change, replace] {
+            return replace->parsed() ? ReplaceTarget(*change)
+                                     : PrintList(ListOf::kTargets, *options);
+          }};
 }
 
 }  // namespace sheaf::cli

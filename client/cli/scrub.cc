@@ -82,6 +82,7 @@ nlohmann::ordered_json ToJson(const NodeScrub& node) {
                                 {"bytes", target.bytes()},
                                 {"used_bytes", target.used_bytes()},
                                 {"bad_chunks", target.bad_chunks()},
+                                {"repaired_chunks", target.repaired_chunks()},
                                 {"bad", std::move(bad)}});
   }
   return entry;
@@ -93,14 +94,16 @@ void Print(const NodeScrub& node) {
     return;
   }
   for (const proto::TargetScrub& target : node.answer.targets()) {
-    std::printf("node %u target %u: %s, %s of %s read in this pass, %llu passes, %llu bad chunks\n",
+    std::printf("node %u target %u: %s, %s of %s read in this pass, %llu passes, %llu bad chunks, "
+                "%llu repaired\n",
                 node.node, target.target_id(),
                 node.answer.mib_per_s() == 0 ? "off"
                 : target.running()           ? "running"
                                              : "resting",
                 FormatSize(target.bytes()).c_str(), FormatSize(target.used_bytes()).c_str(),
                 static_cast<unsigned long long>(target.passes()),
-                static_cast<unsigned long long>(target.bad_chunks()));
+                static_cast<unsigned long long>(target.bad_chunks()),
+                static_cast<unsigned long long>(target.repaired_chunks()));
     for (const proto::BadChunk& chunk : target.bad()) {
       std::printf("  chain %u: %s\n", chunk.chain(), chunk.error().c_str());
     }

@@ -74,6 +74,15 @@ std::string DescribeMembers(const json& chain) {
     if (Text(member, "state") != "lastserving") continue;
     last_serving += (last_serving.empty() ? "" : " or ") + Text(member, "id");
   }
+  if (chain.contains("lost")) {
+    std::string disks;
+    for (const json& disk : chain.at("lost")) {
+      disks += (disks.empty() ? " since disk " : ", ") + Text(disk, "uuid") + " of target " +
+               Text(disk, "target");
+    }
+    return members + "; no replica holds its data" + disks + (disks.empty() ? "" : " is gone") +
+           " (see sheaf chain reset --help)";
+  }
   if (!chain.contains("waiting_for")) return members;
   const std::string awaited = last_serving.empty() ? Text(chain, "waiting_for") : last_serving;
   return members + "; waiting for " + awaited;

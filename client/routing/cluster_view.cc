@@ -61,7 +61,8 @@ Status ClusterView::AddChains(const proto::ClusterMap& map) {
       }
       route.replicas.push_back({.target = TargetId(member.target_id()),
                                 .server = server->second,
-                                .serving = member.state() == proto::SERVING});
+                                .serving = member.state() == proto::SERVING,
+                                .leaving = member.leaving()});
     }
     if (route.replicas.empty()) {
       return {Code::kInvalid,

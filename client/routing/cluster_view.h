@@ -28,6 +28,7 @@ struct ChainReplica {
   TargetId target;
   size_t server = 0;  // index in ClusterView::servers()
   bool serving = false;
+  bool leaving = false;  // takes part in writes, answers no reads
 };
 
 struct ChainRoute {

@@ -14,12 +14,13 @@ uint32_t MachineRandom() {
 }
 
 // The replicas that a request may go to: the head alone, which is the first that serves, for a
-// write; for a read each that serves and that it was not told to pass over.
+// write; for a read each that serves, is not leaving, and that it was not told to pass over.
 std::vector<const ChainReplica*> Eligible(const ChainRoute& chain, const Wanted& wanted) {
   std::vector<const ChainReplica*> eligible;
   eligible.reserve(chain.replicas.size());
   for (const ChainReplica& replica : chain.replicas) {
     if (!replica.serving) continue;
+    if (replica.leaving && wanted.access == Access::kRead) continue;
     if (std::count(wanted.passed_over.begin(), wanted.passed_over.end(), replica.target) > 0) {
       continue;
     }
@@ -107,7 +108,7 @@ bool Router::IsCurrent(const Wanted& wanted, const Route& route) {
   if (wanted.access == Access::kWrite) return (*chain)->version == route.version;
   const auto& replicas = (*chain)->replicas;
   return std::any_of(replicas.begin(), replicas.end(), [&](const ChainReplica& replica) {
-    return replica.serving && replica.target == route.target;
+    return replica.serving && !replica.leaving && replica.target == route.target;
   });
 }
 

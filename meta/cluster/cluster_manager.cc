@@ -80,6 +80,66 @@ void ClusterManager::CreateChains(const proto::CreateChainsRequest& request, Cre
   if (!Enqueue(std::move(task))) done(QueueFull("create chains"));
 }
 
+void ClusterManager::ReplaceTarget(const proto::ReplaceTargetRequest& request,
+                                   std::function<void(Result<proto::ReplaceTargetResponse>)> done) {
+  auto plan = [this, request](Clock::Instant now) {
+    return state_.PlanReplaceTarget(request, now);
+  };
+  Change("replace target", plan, [request, done](Result<std::optional<proto::ClusterMap>> change) {
+    if (!change.ok()) return done(change.status());
+    proto::ReplaceTargetResponse response;
+    if (change->has_value()) response.set_chains((*change)->chains_size());
+    LogInfo("target {} takes the place of {} in {} chains", request.new_id(), request.old_id(),
+            response.chains());
+    done(response);
+  });
+}
+
+void ClusterManager::DrainNode(const proto::DrainNodeRequest& request,
+                               std::function<void(Result<proto::DrainNodeResponse>)> done) {
+  auto plan = [this, request](Clock::Instant now) { return state_.PlanDrain(request, now); };
+  Change("drain node", plan,
+         [this, request, done](Result<std::optional<proto::ClusterMap>> change) {
+           if (!change.ok()) return done(change.status());
+           proto::DrainNodeResponse response;
+           {
+             std::lock_guard lock(state_mutex_);
+             response.set_chains_left(state_.ChainsOn(NodeId(request.node_id())));
+           }
+           LogInfo("node {} {}: a member of {} chains", request.node_id(),
+                   request.undo() ? "is drained no longer" : "is drained", response.chains_left());
+           done(response);
+         });
+}
+
+void ClusterManager::ResetChain(const proto::ResetChainRequest& request,
+                                std::function<void(Result<proto::ResetChainResponse>)> done) {
+  auto plan = [this, request](Clock::Instant now) { return state_.PlanResetChain(request, now); };
+  Change("reset chain", plan, [request, done](Result<std::optional<proto::ClusterMap>> change) {
+    if (!change.ok()) return done(change.status());
+    LogWarn("chain {} goes on with what target {} holds; all else that was written to it is lost",
+            request.chain_id(), request.target_id());
+    done(proto::ResetChainResponse());
+  });
+}
+
+void ClusterManager::Change(const char* what, Plan plan, Changed done) {
+  auto task = [this, what, plan = std::move(plan), done](bool stopping) {
+    done(stopping ? Stopping(what) : DoChange(plan));
+  };
+  if (!Enqueue(std::move(task))) done(QueueFull(what));
+}
+
+ManagerState::Change ClusterManager::DoChange(const Plan& plan) {
+  std::optional<proto::ClusterMap> change;
+  {
+    std::lock_guard lock(state_mutex_);
+    ASSIGN_OR_RETURN(change, plan(clock_.Now()));
+  }
+  if (change.has_value()) RETURN_IF_ERROR(Commit(*change));
+  return change;
+}
+
 Result<proto::HeartbeatResponse> ClusterManager::Heartbeat(const proto::HeartbeatRequest& request) {
   std::lock_guard lock(state_mutex_);
   return state_.Heartbeat(request, clock_.Now());

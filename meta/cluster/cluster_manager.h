@@ -25,7 +25,7 @@ struct ClusterManagerOptions {
   // Used when the store is empty; otherwise what is stored counts.
   std::string cluster_uuid;
   std::chrono::milliseconds tick{50};  // between looks at the leases
-  size_t max_queue = 1024;             // registrations and chain creations waiting
+  size_t max_queue = 1024;             // registrations and operators' changes waiting
   size_t max_watchers = 65536;
 };
 
@@ -55,6 +55,14 @@ class ClusterManager final : public StorageFence {
   void CreateChains(const proto::CreateChainsRequest& request, CreateDone done);
   Result<proto::HeartbeatResponse> Heartbeat(const proto::HeartbeatRequest& request);
 
+  // Operators' changes of who holds which chain; answered as CreateChains, once durable.
+  void ReplaceTarget(const proto::ReplaceTargetRequest& request,
+                     std::function<void(Result<proto::ReplaceTargetResponse>)> done);
+  void DrainNode(const proto::DrainNodeRequest& request,
+                 std::function<void(Result<proto::DrainNodeResponse>)> done);
+  void ResetChain(const proto::ResetChainRequest& request,
+                  std::function<void(Result<proto::ResetChainResponse>)> done);
+
   // StorageFence. Several sessions that end within a tick are fenced by one change of the map.
   void FenceEnded() override;
   bool FencedEverywhere(Incarnation session) const override;
@@ -71,7 +79,7 @@ class ClusterManager final : public StorageFence {
   uint64_t Watch(Watcher watcher);
   void Unwatch(uint64_t id);
   size_t Watchers() const;
-  // Registrations and chain creations that wait.
+  // Registrations and operators' changes that wait.
   size_t Queued() const;
 
  private:
@@ -90,6 +98,10 @@ class ClusterManager final : public StorageFence {
   Result<proto::RegisterNodeResponse> DoRegister(const proto::RegisterNodeRequest& request,
                                                  Clock::Instant now);
   Result<proto::CreateChainsResponse> DoCreateChains(const proto::CreateChainsRequest& request);
+  using Plan = std::function<ManagerState::Change(Clock::Instant now)>;
+  using Changed = std::function<void(Result<std::optional<proto::ClusterMap>>)>;
+  void Change(const char* what, Plan plan, Changed done);
+  ManagerState::Change DoChange(const Plan& plan);
   void SettleTransitions();
   void SettleFences();
   Result<std::optional<proto::ClusterMap>> PlanFence();

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "common/address.h"
-#include "meta/cluster/placement.h"
+#include "meta/cluster/membership.h"
 
 namespace sheaf::meta {
 namespace {
@@ -53,16 +53,14 @@ bool SameRow(const google::protobuf::MessageLite& a, const google::protobuf::Mes
   return a.SerializeAsString() == b.SerializeAsString();
 }
 
-bool TakesPart(const proto::ChainMember& member) {
-  return member.state() == proto::SERVING || member.state() == proto::SYNCING;
-}
-
 // What is durable of a target: where it is. Space and state come from reports and chains.
-proto::Target TargetRow(TargetId id, uint32_t node, const std::string& uuid) {
+proto::Target TargetRow(uint32_t id, uint32_t node, const std::string& uuid,
+                        const std::string& place) {
   proto::Target row;
-  row.set_id(id.value());
+  row.set_id(id);
   row.set_node_id(node);
   row.set_uuid(uuid);
+  row.set_place(place);
   return row;
 }
 
@@ -94,7 +92,11 @@ ManagerState::ManagerState(const LeaseOptions& options, proto::ClusterMap recove
                         .must_know_version = version_};
   }
   for (proto::Target& row : *recovered.mutable_targets()) targets_[row.id()] = {.row = row};
-  for (proto::Chain& row : *recovered.mutable_chains()) chains_[row.id()] = row;
+  for (proto::Chain& row : *recovered.mutable_chains()) {
+    if (SomeoneLeft(chains_[row.id()], row)) left_version_ = version_;
+    chains_[row.id()] = row;
+    chain_since_[row.id()] = version_;
+  }
   for (proto::ChainTable& row : *recovered.mutable_tables()) tables_[row.version()] = row;
 }
 
@@ -178,14 +180,30 @@ Status ManagerState::CheckTargets(const proto::RegisterNodeRequest& request, uin
                                         std::to_string(kMaxTargetsPerNode));
   }
   std::set<std::string> seen;
+  std::set<std::string> places;
   for (const proto::TargetReport& report : request.targets()) {
     RETURN_IF_ERROR(CheckAddress(request, "target uuid", report.uuid(), true));
     if (!seen.insert(report.uuid()).second) {
       return BadRegistration(request, "target " + report.uuid() + " is named twice");
     }
+    if (report.place().size() > kMaxPlaceLength) {
+      return BadRegistration(request, "the place of target " + report.uuid() + " is longer than " +
+                                          std::to_string(kMaxPlaceLength) + " bytes");
+    }
+    if (!report.place().empty() && !places.insert(report.place()).second) {
+      return BadRegistration(request, "two targets are at " + report.place());
+    }
+  }
+  const ReplacedDisks replaced = FindReplaced(request, own_node);
+  // One process has one set of disks: this is not what it registered before.
+  if (!replaced.empty() && nodes_.at(own_node).row.process() == request.process()) {
+    return BadRegistration(request, "target " + std::to_string(replaced.begin()->second) +
+                                        " has another disk in the same process");
+  }
+  for (const proto::TargetReport& report : request.targets()) {
     const TargetEntry* target = FindTarget(report.uuid());
     if (target == nullptr) {
-      ++*unknown;
+      *unknown += !replaced.contains(report.uuid());
       continue;
     }
     const uint32_t holder = target->row.node_id();
@@ -213,18 +231,57 @@ std::optional<proto::ClusterMap> ManagerState::PlanRegister(
   proto::ClusterMap change;
   change.set_version(version_ + 1);
   if (known == nullptr || !SameRow(known->row, row)) *change.add_nodes() = row;
-  size_t next = 0;
-  for (const proto::TargetReport& report : request.targets()) {
-    const TargetEntry* target = FindTarget(report.uuid());
-    if (target != nullptr && target->row.node_id() == row.id()) continue;
-    const TargetId id = target != nullptr ? TargetId(target->row.id()) : targets.at(next++);
-    *change.add_targets() = TargetRow(id, row.id(), report.uuid());
-  }
+  const ReplacedDisks replaced = FindReplaced(request, row.id());
+  AddTargets(request, row.id(), replaced, targets, &change);
   if (change.nodes().empty() && change.targets().empty()) return std::nullopt;
   if (known != nullptr && known->row.process() != row.process()) {
-    AddRestart(row.id(), now, &change);
+    AddRestart(row.id(), replaced, now, &change);
   }
   return change;
+}
+
+ManagerState::ReplacedDisks ManagerState::FindReplaced(const proto::RegisterNodeRequest& request,
+                                                       uint32_t node) const {
+  std::set<std::string> named;
+  for (const proto::TargetReport& report : request.targets()) named.insert(report.uuid());
+  std::map<std::string, uint32_t> gone;  // by place
+  for (const auto& [id, target] : targets_) {
+    if (target.row.node_id() != node || target.row.place().empty()) continue;
+    if (!named.contains(target.row.uuid())) gone[target.row.place()] = id;
+  }
+  ReplacedDisks replaced;
+  for (const proto::TargetReport& report : request.targets()) {
+    const auto before = gone.find(report.place());
+    if (before == gone.end() || FindTarget(report.uuid()) != nullptr) continue;
+    replaced[report.uuid()] = before->second;
+  }
+  return replaced;
+}
+
+// A place is one target's: where a disk that is known has come to the place of another one, that
+// one has none any more.
+void ManagerState::AddTargets(const proto::RegisterNodeRequest& request, uint32_t node,
+                              const ReplacedDisks& replaced, const std::vector<TargetId>& ids,
+                              proto::ClusterMap* change) const {
+  std::set<uint32_t> settled;
+  std::set<std::string> taken;
+  size_t next = 0;
+  for (const proto::TargetReport& report : request.targets()) {
+    const auto before = replaced.find(report.uuid());
+    const TargetEntry* target =
+        before == replaced.end() ? FindTarget(report.uuid()) : &targets_.at(before->second);
+    const uint32_t id = target != nullptr ? target->row.id() : ids.at(next++).value();
+    settled.insert(id);
+    taken.insert(report.place());
+    const bool same = target != nullptr && target->row.node_id() == node &&
+                      target->row.uuid() == report.uuid() && target->row.place() == report.place();
+    if (!same) *change->add_targets() = TargetRow(id, node, report.uuid(), report.place());
+  }
+  for (const auto& [id, target] : targets_) {
+    const proto::Target& row = target.row;
+    if (row.node_id() != node || row.place().empty() || settled.contains(id)) continue;
+    if (taken.contains(row.place())) *change->add_targets() = TargetRow(id, node, row.uuid(), "");
+  }
 }
 
 bool ManagerState::MayRegister(const proto::RegisterNodeRequest& request, Clock::Instant now) {
@@ -232,6 +289,7 @@ bool ManagerState::MayRegister(const proto::RegisterNodeRequest& request, Clock:
   const uint32_t id = known == nullptr ? 0 : known->row.id();
   const bool restarted = known != nullptr && known->row.process() != request.process();
   if (restarted && !known->replaced) {
+    if (now < known->leased_until && !HasItsDisks(request, id)) return false;
     nodes_.at(id).replaced = true;
     nodes_.at(id).replaced_at = now;
   }
@@ -243,6 +301,19 @@ bool ManagerState::MayRegister(const proto::RegisterNodeRequest& request, Clock:
   return !restarted || std::none_of(chains_.begin(), chains_.end(), [&](const auto& entry) {
     return TakesPart(entry.second, id) && TakesPart(NextOf(entry.second, now), id);
   });
+}
+
+bool ManagerState::HasItsDisks(const proto::RegisterNodeRequest& request, uint32_t node) const {
+  std::set<std::string> named;
+  for (const proto::TargetReport& report : request.targets()) named.insert(report.uuid());
+  bool all = true;
+  for (const auto& [id, target] : targets_) {
+    if (target.row.node_id() != node) continue;
+    const bool has = named.contains(target.row.uuid());
+    if (has && (target.local == proto::UP_TO_DATE || target.local == proto::ONLINE)) return true;
+    all &= has;
+  }
+  return all;
 }
 
 bool ManagerState::TakesPart(const proto::Chain& chain, uint32_t node) const {
@@ -261,12 +332,18 @@ bool ManagerState::TakesPart(const TargetEntry& target) const {
   return false;
 }
 
-void ManagerState::AddRestart(uint32_t node, Clock::Instant now, proto::ClusterMap* change) {
+void ManagerState::AddRestart(uint32_t node, const ReplacedDisks& replaced, Clock::Instant now,
+                              proto::ClusterMap* change) {
   for (const auto& [id, chain] : chains_) {
-    if (!TakesPart(chain, node)) continue;
-    proto::Chain next = NextOf(chain, now);
+    proto::Chain next = TakesPart(chain, node) ? NextOf(chain, now) : chain;
     CHECK(!TakesPart(next, node), "chain " + std::to_string(id) + " goes on with node " +
                                       std::to_string(node) + " through its restart");
+    for (const auto& [uuid, target] : replaced) {
+      if (!HasMember(next, TargetId(target))) continue;
+      ReplaceDisk(&next, TargetId(target), targets_.at(target).row.uuid(), uuid);
+    }
+    if (SameRow(next, chain)) continue;
+    next.set_version(chain.version() + 1);
     *change->add_chains() = std::move(next);
   }
   HoldLeases(*change);
@@ -339,7 +416,7 @@ std::optional<proto::ClusterMap> ManagerState::PlanTransitions(Clock::Instant no
     row->set_state(state);
   }
   for (const auto& [id, chain] : chains_) {
-    proto::Chain next = NextOf(chain, now);
+    proto::Chain next = NextStep(chain, now);
     if (next.version() != chain.version()) *change.add_chains() = std::move(next);
   }
   if (change.nodes().empty() && change.chains().empty()) return std::nullopt;
@@ -395,7 +472,7 @@ Result<std::optional<proto::CreateChainsResponse>> ManagerState::FindChains(
   if (tables_.empty()) return std::optional<proto::CreateChainsResponse>();
   const proto::ChainTable& table = tables_.rbegin()->second;
   const int replicas =
-      table.chain_ids().empty() ? 0 : chains_.at(table.chain_ids(0)).members_size();
+      table.chain_ids().empty() ? 0 : WantedMembers(chains_.at(table.chain_ids(0)));
   if (static_cast<uint32_t>(replicas) != request.replicas()) {
     return Status(Code::kExists, "create chains: the cluster has chains of " +
                                      std::to_string(replicas) + " replicas, asked for " +
@@ -411,9 +488,8 @@ Result<std::vector<std::vector<TargetId>>> ManagerState::PlaceNewChains(
     const proto::CreateChainsRequest& request, Clock::Instant now) const {
   std::vector<PlacementTarget> usable;
   for (const auto& [id, target] : targets_) {
-    if (!Works(target, now)) continue;
-    const proto::Node& node = nodes_.at(target.row.node_id()).row;
-    usable.push_back({TargetId(id), NodeId(node.id()), node.failure_domain()});
+    if (!Works(target, now) || Drains(TargetId(id))) continue;
+    usable.push_back(PlacementOf(TargetId(id)));
   }
   if (usable.empty()) {
     return Status(Code::kUnavailable,
@@ -435,6 +511,7 @@ proto::ClusterMap ManagerState::PlanCreateChains(const std::vector<std::vector<T
     proto::Chain* chain = change.add_chains();
     chain->set_id(next);
     chain->set_version(1);
+    chain->set_replicas(static_cast<uint32_t>(targets.size()));
     for (TargetId target : targets) {
       proto::ChainMember* member = chain->add_members();
       member->set_target_id(target.value());
@@ -459,10 +536,12 @@ void ManagerState::Apply(const proto::ClusterMap& change) {
     target.row.set_id(row.id());
     target.row.set_node_id(row.node_id());
     target.row.set_uuid(row.uuid());
+    target.row.set_place(row.place());
   }
   for (const proto::Chain& row : change.chains()) {
     if (SomeoneLeft(chains_[row.id()], row)) left_version_ = version_;
     chains_[row.id()] = row;
+    chain_since_[row.id()] = version_;
   }
   for (const proto::ChainTable& row : change.tables()) tables_[row.version()] = row;
   if (!change.fenced().empty()) fenced_ = FencedRanges(change.fenced());

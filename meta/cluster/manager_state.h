@@ -10,7 +10,9 @@
 #include "common/ids.h"
 #include "common/status.h"
 #include "meta/cluster/fenced_ranges.h"
+#include "meta/cluster/placement.h"
 #include "meta/cluster/transitions.h"
+#include "proto/admin.pb.h"
 #include "proto/cluster.pb.h"
 
 namespace sheaf::meta {
@@ -18,6 +20,7 @@ namespace sheaf::meta {
 inline constexpr size_t kMaxNodes = 4096;
 inline constexpr int kMaxTargetsPerNode = 256;
 inline constexpr size_t kMaxAddressLength = 255;
+inline constexpr size_t kMaxPlaceLength = 4096;
 inline constexpr uint32_t kDefaultChainsPerTarget = 8;
 
 struct LeaseOptions {
@@ -54,10 +57,17 @@ struct LeaseOptions {
 // 6. When another process becomes a node's own, its targets are out of the chains where they served
 //    or synced, by the same change at the latest: whatever a server held in memory of a chain's
 //    version, it goes on with another. From its first word on the process before gets no lease.
-//    That one is over: a server's disks are locked by the one process that has them.
+//    That one is over: a server's disks are locked by the one process that has them, and the new
+//    one has a disk that it had, or every disk of the node. Otherwise, as when a node's disks are
+//    spread over two hosts, it is first waited until the lease of the one before has run out.
 // 7. A chain goes on without a member only with members that were heard after that one was known to
 //    be over, or not long before. So those that go together, within about a heartbeat or two, are
 //    given up together, in whatever order that is seen, and any of them resumes the chain.
+// 8. A target's row names the disk that its chains' states are true of. When another disk comes to
+//    its place, the change that takes it in says that what the one before held is lost: so no disk
+//    serves, or resumes a chain, by what another one held.
+// 9. A member that serves is removed only once its own node has said to know that it is leaving,
+//    and as many others as the chain is to have serve and were heard lately.
 //
 // On 7: it does not do to count back, and to take for whole whoever left before a map that the
 // others have not said to know. They act on a map when it comes, under the lease they have, and may
@@ -100,6 +110,16 @@ class ManagerState {
       const proto::CreateChainsRequest& request, Clock::Instant now) const;
   proto::ClusterMap PlanCreateChains(const std::vector<std::vector<TargetId>>& members,
                                      ChainId first) const;
+
+  // Operators' changes of who holds which chain; nothing when all is as asked for. kNotFound,
+  // kInvalid: a sentence why not.
+  using Change = Result<std::optional<proto::ClusterMap>>;
+  Change PlanReplaceTarget(const proto::ReplaceTargetRequest& request, Clock::Instant now);
+  // Every chain of the node gets its further member by this one change, or none does.
+  Change PlanDrain(const proto::DrainNodeRequest& request, Clock::Instant now);
+  Change PlanResetChain(const proto::ResetChainRequest& request, Clock::Instant now);
+  // Chains with a member on the node.
+  uint32_t ChainsOn(NodeId node) const;
 
   // Nodes and chains that are to move at `now`, one step; nothing when all is settled.
   std::optional<proto::ClusterMap> PlanTransitions(Clock::Instant now);
@@ -154,12 +174,33 @@ class ManagerState {
   proto::Chain NextOf(const proto::Chain& chain, Clock::Instant now) const;
   bool Works(const TargetEntry& target, Clock::Instant now) const;
   static void TakeReport(TargetEntry& target, const proto::TargetReport& report);
+  // Whether the request's disks show that the node's process before is over.
+  bool HasItsDisks(const proto::RegisterNodeRequest& request, uint32_t node) const;
   // Whether a member on the node takes part in the chain's commits.
   bool TakesPart(const proto::Chain& chain, uint32_t node) const;
   bool TakesPart(const TargetEntry& target) const;
-  void AddRestart(uint32_t node, Clock::Instant now, proto::ClusterMap* change);
+  // Disks that have come to the place of another one, by their uuid: the id of the target whose
+  // disk is gone. REQUIRES: the node is in the registry.
+  using ReplacedDisks = std::map<std::string, uint32_t>;
+  ReplacedDisks FindReplaced(const proto::RegisterNodeRequest& request, uint32_t node) const;
+  void AddTargets(const proto::RegisterNodeRequest& request, uint32_t node,
+                  const ReplacedDisks& replaced, const std::vector<TargetId>& ids,
+                  proto::ClusterMap* change) const;
+  void AddRestart(uint32_t node, const ReplacedDisks& replaced, Clock::Instant now,
+                  proto::ClusterMap* change);
   Status CheckTargets(const proto::RegisterNodeRequest& request, uint32_t own_node,
                       uint32_t* unknown) const;
+  // Also for members on nodes that drain, and such as are too many.
+  proto::Chain NextStep(const proto::Chain& chain, Clock::Instant now) const;
+  bool Drains(TargetId target) const;
+  bool HasMemberOn(const proto::Chain& chain, NodeId node) const;
+  PlacementTarget PlacementOf(TargetId target) const;
+  std::vector<PlacementTarget> StayingMembers(const proto::Chain& chain) const;
+  std::vector<SpareTarget> Spares(Clock::Instant now) const;
+  Status CheckReplacement(const proto::ReplaceTargetRequest& request, Clock::Instant now) const;
+  Result<std::optional<proto::Chain>> Replaced(const proto::Chain& chain,
+                                               const proto::ReplaceTargetRequest& request) const;
+  Status AddReplacements(NodeId node, Clock::Instant now, proto::ClusterMap* change) const;
   const NodeEntry* FindNode(const std::string& uuid) const;
   const TargetEntry* FindTarget(const std::string& uuid) const;
   void HoldLeases(const proto::ClusterMap& change);
@@ -171,6 +212,7 @@ class ManagerState {
   std::map<uint32_t, NodeEntry> nodes_;
   std::map<uint32_t, TargetEntry> targets_;
   std::map<uint32_t, proto::Chain> chains_;
+  std::map<uint32_t, uint64_t> chain_since_;  // at the latest: the map version that made the row so
   std::map<uint32_t, proto::ChainTable> tables_;
   FencedRanges fenced_;
   FencedRanges fenced_everywhere_;

@@ -8,12 +8,6 @@
 namespace sheaf::meta {
 namespace {
 
-// Whatever must not hold two members of one chain.
-std::string DomainOf(const PlacementTarget& target) {
-  return target.failure_domain.empty() ? "node " + ToString(target.node)
-                                       : "domain " + target.failure_domain;
-}
-
 Status Validate(const std::vector<PlacementTarget>& targets, uint32_t replicas,
                 uint32_t chains_per_target) {
   if (replicas == 0 || replicas > kMaxReplicas) {
@@ -112,6 +106,11 @@ class Placer {
 
 }  // namespace
 
+std::string DomainOf(const PlacementTarget& target) {
+  return target.failure_domain.empty() ? "node " + ToString(target.node)
+                                       : "domain " + target.failure_domain;
+}
+
 Result<std::vector<std::vector<TargetId>>> PlaceChains(std::vector<PlacementTarget> targets,
                                                        uint32_t replicas,
                                                        uint32_t chains_per_target) {
@@ -126,6 +125,21 @@ Result<std::vector<std::vector<TargetId>>> PlaceChains(std::vector<PlacementTarg
     chains.push_back(placer.Place(i % target_count, replicas));
   }
   return chains;
+}
+
+std::optional<TargetId> PlaceMember(const std::vector<PlacementTarget>& members,
+                                    const std::vector<SpareTarget>& spares) {
+  std::set<std::string> taken;
+  for (const PlacementTarget& member : members) taken.insert(DomainOf(member));
+  const SpareTarget* best = nullptr;
+  const auto cost = [](const SpareTarget& spare) {
+    return std::tuple(spare.chains, ~spare.free_bytes, spare.target.target);
+  };
+  for (const SpareTarget& spare : spares) {
+    if (taken.contains(DomainOf(spare.target))) continue;
+    if (best == nullptr || cost(spare) < cost(*best)) best = &spare;
+  }
+  return best == nullptr ? std::nullopt : std::optional(best->target.target);
 }
 
 }  // namespace sheaf::meta

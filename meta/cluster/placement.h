@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,5 +35,20 @@ struct PlacementTarget {
 Result<std::vector<std::vector<TargetId>>> PlaceChains(std::vector<PlacementTarget> targets,
                                                        uint32_t replicas,
                                                        uint32_t chains_per_target);
+
+// Whatever must not hold two members of one chain.
+std::string DomainOf(const PlacementTarget& target);
+
+struct SpareTarget {
+  PlacementTarget target;
+  uint32_t chains = 0;  // that it is a member of
+  uint64_t free_bytes = 0;
+};
+
+// Which of `spares` is to become a member of a chain beside `members`: of those that share no node
+// or domain with them, one with the fewest chains, and of these the one with the most space.
+// Nothing when there is none.
+std::optional<TargetId> PlaceMember(const std::vector<PlacementTarget>& members,
+                                    const std::vector<SpareTarget>& spares);
 
 }  // namespace sheaf::meta

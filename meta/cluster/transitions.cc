@@ -7,7 +7,7 @@ namespace sheaf::meta {
 namespace {
 
 struct Member {
-  TargetId target;
+  proto::ChainMember row;
   proto::TargetState now;
   proto::TargetState next;
   TargetHealth health;
@@ -98,6 +98,14 @@ void SettleOthers(std::vector<Member>& members, bool serving) {
   }
 }
 
+proto::ChainMember Settled(const Member& member, bool serving) {
+  proto::ChainMember row = member.row;
+  row.set_state(member.next);
+  if (serving) row.clear_lost_uuid();  // what is committed from here on is not on that disk
+  if (member.next != proto::SERVING && member.next != proto::LAST_SERVING) row.clear_leaving();
+  return row;
+}
+
 }  // namespace
 
 proto::Chain NextChain(const proto::Chain& chain,
@@ -105,25 +113,30 @@ proto::Chain NextChain(const proto::Chain& chain,
   std::vector<Member> members;
   members.reserve(chain.members_size());
   for (const proto::ChainMember& member : chain.members()) {
-    const TargetId target{member.target_id()};
-    members.push_back({target, member.state(), member.state(), health(target)});
+    const TargetHealth is = health(TargetId(member.target_id()));
+    members.push_back({member, member.state(), member.state(), is});
   }
   const bool still_serving = SettleServing(members);
   const bool serving = SettleLastServing(members, still_serving);
   SettleOthers(members, serving);
-  std::stable_sort(members.begin(), members.end(),
-                   [](const Member& a, const Member& b) { return Rank(a.next) < Rank(b.next); });
 
   proto::Chain next = chain;
   bool changed = false;
   for (int i = 0; i < next.members_size(); ++i) {
-    proto::ChainMember& member = *next.mutable_members(i);
-    changed |= member.target_id() != members[i].target.value() || member.state() != members[i].next;
-    member.set_target_id(members[i].target.value());
-    member.set_state(members[i].next);
+    changed |= members[i].now != members[i].next;
+    *next.mutable_members(i) = Settled(members[i], serving);
   }
-  if (changed) next.set_version(chain.version() + 1);
+  if (!changed) return chain;
+  OrderMembers(&next);
+  next.set_version(chain.version() + 1);
   return next;
+}
+
+void OrderMembers(proto::Chain* chain) {
+  std::stable_sort(chain->mutable_members()->begin(), chain->mutable_members()->end(),
+                   [](const proto::ChainMember& a, const proto::ChainMember& b) {
+                     return Rank(a.state()) < Rank(b.state());
+                   });
 }
 
 }  // namespace sheaf::meta

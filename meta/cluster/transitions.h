@@ -37,14 +37,22 @@ enum class TargetHealth {
 // A restarted server is let in, and brought back by its next health, once it does not serve here:
 // so a chain's version always rises between what it did before and what it does after.
 //
+// A member keeps its mark of a lost disk until the chain serves again, and that of leaving while it
+// serves or did last.
+//
 // Invariants of a chain that began with all its members serving:
 // 1. Members are ordered serving, last serving, syncing, waiting, offline; stable within a state.
 // 2. At most one member syncs, and only while another serves.
-// 3. Serving and last serving never occur together, and one of the two always occurs.
+// 3. Serving and last serving never occur together, and one of the two occurs until the disk of the
+//    last one that served is replaced (membership.h). Then nothing resumes the chain but that disk
+//    or an operator.
 // 4. The version rises by one with every change and with nothing else.
 // 5. A commit takes every member that serves. So whoever serves holds every commit, and goes on
 //    holding it until the chain's next version lets others commit without it.
 proto::Chain NextChain(const proto::Chain& chain,
                        const std::function<TargetHealth(TargetId)>& health);
+
+// Brings the members into the order of invariant 1.
+void OrderMembers(proto::Chain* chain);
 
 }  // namespace sheaf::meta

@@ -6,12 +6,14 @@
 
 namespace sheaf::meta {
 
-AdminService::AdminService(CheckRuns& runs, Metrics& metrics)
+AdminService::AdminService(CheckRuns& runs, ClusterManager& manager, Metrics& metrics)
     : runs_(runs),
+      manager_(manager),
       metrics_{{metrics, "admin", "begin_check"},    {metrics, "admin", "step_check"},
                {metrics, "admin", "repair_finding"}, {metrics, "admin", "end_check"},
                {metrics, "admin", "list_data"},      {metrics, "admin", "get_data"},
-               {metrics, "admin", "drop_orphans"}},
+               {metrics, "admin", "drop_orphans"},   {metrics, "admin", "replace_target"},
+               {metrics, "admin", "drain_node"},     {metrics, "admin", "reset_chain"}},
       worker_(1, kMaxWaiting) {}
 
 template <typename Response, typename Work>
@@ -61,6 +63,38 @@ AdminService::Reactor* AdminService::DropOrphans(Ctx* context,
                                                  proto::DropOrphansResponse* response) {
   return Run(context, response, metrics_.drop,
              [this, request] { return runs_.DropOrphans(*request); });
+}
+
+AdminService::Reactor* AdminService::ReplaceTarget(Ctx* context,
+                                                   const proto::ReplaceTargetRequest* request,
+                                                   proto::ReplaceTargetResponse* response) {
+  const UnaryCall<proto::ReplaceTargetResponse> call(context, response, metrics_.replace);
+  if (!call.Admit()) return call.reactor();
+  manager_.ReplaceTarget(*request, [call](Result<proto::ReplaceTargetResponse> result) {
+    call.Finish(std::move(result));
+  });
+  return call.reactor();
+}
+
+AdminService::Reactor* AdminService::DrainNode(Ctx* context, const proto::DrainNodeRequest* request,
+                                               proto::DrainNodeResponse* response) {
+  const UnaryCall<proto::DrainNodeResponse> call(context, response, metrics_.drain);
+  if (!call.Admit()) return call.reactor();
+  manager_.DrainNode(*request, [call](Result<proto::DrainNodeResponse> result) {
+    call.Finish(std::move(result));
+  });
+  return call.reactor();
+}
+
+AdminService::Reactor* AdminService::ResetChain(Ctx* context,
+                                                const proto::ResetChainRequest* request,
+                                                proto::ResetChainResponse* response) {
+  const UnaryCall<proto::ResetChainResponse> call(context, response, metrics_.reset);
+  if (!call.Admit()) return call.reactor();
+  manager_.ResetChain(*request, [call](Result<proto::ResetChainResponse> result) {
+    call.Finish(std::move(result));
+  });
+  return call.reactor();
 }
 
 }  // namespace sheaf::meta

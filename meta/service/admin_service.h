@@ -2,20 +2,21 @@
 
 #include "common/metrics.h"
 #include "meta/check/check_runs.h"
+#include "meta/cluster/cluster_manager.h"
 #include "meta/cluster/worker_pool.h"
 #include "meta/service/call_metrics.h"
 #include "proto/admin.grpc.pb.h"
 
 namespace sheaf::meta {
 
-// Operators' calls over gRPC: decode, admit, hand on, encode. They run one by one on a thread of
-// their own, so that a check takes no reader from serving. Thread-safe.
+// Operators' calls over gRPC: decode, admit, hand on, encode. Those of a check run one by one on a
+// thread of their own, so that it takes no reader from serving. Thread-safe.
 class AdminService final : public proto::Admin::CallbackService {
  public:
   static constexpr size_t kMaxWaiting = 64;  // calls; beyond it kBusy
 
-  // Both outlive the service.
-  AdminService(CheckRuns& runs, Metrics& metrics);
+  // All outlive the service.
+  AdminService(CheckRuns& runs, ClusterManager& manager, Metrics& metrics);
 
   using Reactor = grpc::ServerUnaryReactor;
   using Ctx = grpc::CallbackServerContext;
@@ -29,14 +30,19 @@ class AdminService final : public proto::Admin::CallbackService {
   Reactor* GetData(Ctx*, const proto::GetDataRequest*, proto::GetDataResponse*) override;
   Reactor* DropOrphans(Ctx*, const proto::DropOrphansRequest*,
                        proto::DropOrphansResponse*) override;
+  Reactor* ReplaceTarget(Ctx*, const proto::ReplaceTargetRequest*,
+                         proto::ReplaceTargetResponse*) override;
+  Reactor* DrainNode(Ctx*, const proto::DrainNodeRequest*, proto::DrainNodeResponse*) override;
+  Reactor* ResetChain(Ctx*, const proto::ResetChainRequest*, proto::ResetChainResponse*) override;
 
  private:
   template <typename Response, typename Work>
   Reactor* Run(Ctx* context, Response* response, CallMetrics& metrics, Work work);
 
   CheckRuns& runs_;
+  ClusterManager& manager_;
   struct {
-    CallMetrics begin, step, repair, end, list, get, drop;
+    CallMetrics begin, step, repair, end, list, get, drop, replace, drain, reset;
   } metrics_;
   WorkerPool worker_;  // last: its work uses all of the above
 };

@@ -13,6 +13,7 @@
 #include "meta/cluster/cluster_manager.h"
 #include "meta/cluster/cluster_store.h"
 #include "meta/cluster/length_prober.h"
+#include "meta/cluster/membership.h"
 #include "meta/cluster/reclaimer.h"
 #include "meta/cluster/sessions.h"
 #include "meta/cluster/truncations.h"
@@ -38,7 +39,7 @@ enum class ChainState { kServing, kDegraded, kDown };
 ChainState StateOf(const proto::Chain& chain) {
   const int64_t serving = CountMembers(chain, proto::SERVING);
   if (serving == 0) return ChainState::kDown;
-  return serving == chain.members_size() ? ChainState::kServing : ChainState::kDegraded;
+  return serving >= WantedMembers(chain) ? ChainState::kServing : ChainState::kDegraded;
 }
 
 }  // namespace
@@ -141,7 +142,7 @@ Status MetaServer::Parts::StartServices(const MetaServerOptions& options) {
   meta_service = std::make_unique<MetaService>(*meta_calls);
   cluster_service = std::make_unique<ClusterService>(
       ClusterService::Parts{*manager, *sessions, *executor, *readers, *metrics});
-  admin_service = std::make_unique<AdminService>(*checks, *metrics);
+  admin_service = std::make_unique<AdminService>(*checks, *manager, *metrics);
   RETURN_IF_ERROR(StartFrames(options));
   AddMetrics();
   if (!options.metrics.empty()) RETURN_IF_ERROR(metrics->Serve(options.metrics));

@@ -24,8 +24,8 @@ namespace sheaf::storage {
 // Invariants:
 //  1. A block is in one state only; every transition checks the state it leaves (CHECK).
 //  2. used = named + pending + retired, at any moment (Counts).
-//  3. The last ReservedBlocks() free blocks go to privileged callers only (truncation, which must
-//     work on a full disk).
+//  3. The last ReservedBlocks() free blocks go to privileged callers only (truncation and rewriting,
+//     which must work on a full disk).
 //
 // Thread-safe.
 class Allocator {

@@ -15,14 +15,14 @@ namespace sheaf::storage {
 // The first three flags belong to the chunk table's lock; the rest to the thread of `io` while
 // running.
 struct ChunkOp {
-  enum class Kind : uint8_t { kWrite, kTruncate, kRemove, kNote, kStamp, kRevert };
+  enum class Kind : uint8_t { kWrite, kTruncate, kRemove, kNote, kStamp, kRevert, kRewrite };
 
   Kind kind = Kind::kWrite;
   Engine::WriteArgs args;  // key, chunk size and chain version for every kind
   uint32_t length = 0;     // truncate: the new length
   bool extend = false;
   uint64_t ticket = 0;     // revert: of the first version that goes; 0: none
-  Engine::ChunkState want;  // stamp
+  Engine::ChunkState want;  // stamp; of a rewrite, the version
   std::vector<Engine::StreamRow> rows;
   std::vector<uint32_t> unit_crcs;  // of the payload's whole units, the first one first
   IoContext* io = nullptr;
@@ -31,7 +31,8 @@ struct ChunkOp {
   bool running = false;
   bool finished = false;
 
-  RecordRef base;  // what the chunk was when the op began to run; null: absent
+  RecordRef base;        // what the chunk was when the op began to run; null: absent
+  bool settled = false;  // nothing before it was held or about to be committed then
   Status status;
   bool no_change = false;
   bool write_failed = false;         // the device refused a write: the target must leave service

@@ -93,6 +93,21 @@ void DropTail(ChunkRecord& record, uint32_t length, std::vector<BlockNumber>& dr
   editor.Finish();
 }
 
+void EditBlocks(ChunkRecord& record, const std::vector<BlockUpdate>& blocks,
+                std::vector<BlockNumber>& dropped) {
+  PageEditor editor(record);
+  for (const BlockUpdate& update : blocks) {
+    CHECK(update.logical / kBlocksPerPage < record.pages.size(), "block past the chunk's length");
+    ChunkPage& page = editor.Edit(update.logical / kBlocksPerPage);
+    const uint32_t in_page = update.logical % kBlocksPerPage;
+    DropBlock(page, in_page, dropped);
+    page.blocks[in_page] = update.block;
+    std::copy(update.unit_crcs.begin(), update.unit_crcs.end(),
+              page.unit_crcs.begin() + in_page * kUnitsPerBlock);
+  }
+  editor.Finish();
+}
+
 }  // namespace
 
 ChunkPage::ChunkPage() {
@@ -138,19 +153,19 @@ RecordRef NextRecord(const ChunkRecord* base, const RecordChange& change,
   if (change.length < next->length) DropTail(*next, change.length, dropped);
   next->length = change.length;
   next->pages.resize(ChunkRecord::PagesFor(change.length));
-  PageEditor editor(*next);
-  for (const BlockUpdate& update : change.blocks) {
-    CHECK(update.logical / kBlocksPerPage < next->pages.size(), "block past the chunk's length");
-    ChunkPage& page = editor.Edit(update.logical / kBlocksPerPage);
-    const uint32_t in_page = update.logical % kBlocksPerPage;
-    DropBlock(page, in_page, dropped);
-    page.blocks[in_page] = update.block;
-    std::copy(update.unit_crcs.begin(), update.unit_crcs.end(),
-              page.unit_crcs.begin() + in_page * kUnitsPerBlock);
-  }
-  editor.Finish();
+  EditBlocks(*next, change.blocks, dropped);
   next->checksum = next->ComputeChecksum();
   return next;
+}
+
+RecordRef MovedRecord(const ChunkRecord& record, const std::vector<BlockUpdate>& blocks,
+                      std::vector<BlockNumber>& dropped) {
+  const size_t before = dropped.size();
+  auto moved = std::make_shared<ChunkRecord>(record);
+  EditBlocks(*moved, blocks, dropped);
+  CHECK(dropped.size() - before == blocks.size(), "a hole was filled");
+  CHECK(moved->ComputeChecksum() == record.checksum, "other bytes were put in");
+  return moved;
 }
 
 void AppendBlocks(const ChunkRecord& record, std::vector<BlockNumber>& blocks) {

@@ -86,6 +86,11 @@ struct RecordChange {
 RecordRef NextRecord(const ChunkRecord* base, const RecordChange& change,
                      std::vector<BlockNumber>& dropped);
 
+// The same version with `blocks` in the place of those it names there. REQUIRES: they hold the same
+// bytes, and none is where it has a hole.
+RecordRef MovedRecord(const ChunkRecord& record, const std::vector<BlockUpdate>& blocks,
+                      std::vector<BlockNumber>& dropped);
+
 // Every block the record names.
 void AppendBlocks(const ChunkRecord& record, std::vector<BlockNumber>& blocks);
 

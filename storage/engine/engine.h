@@ -213,6 +213,16 @@ class Engine {
   // what two replicas compare to find where they differ. Empty when there is no chunk.
   virtual void ListUnits(IoContext& io, const ChunkKey& key, UnitsDone done) = 0;
 
+  // Puts `args.bytes` in the place of the same bytes that are damaged on disk: the chunk stays what it
+  // is, in new blocks. From a page border (kPageBytes) on, whole pages or through the chunk's end. Of
+  // `args`, key, offset and bytes count. Ordered with changes; durable when done. What is on disk is
+  // not read; holes stay holes. Works on a full disk, a page at a time.
+  //   kStale    the chunk's newest version is not `version`
+  //   kBusy     a version is held, or about to be
+  //   kCorrupt  the bytes are not the chunk's; nothing has changed
+  // From any thread.
+  virtual void Rewrite(IoContext& io, WriteArgs args, ChunkVersion version, StateDone done) = 0;
+
   // Durable when done. From any thread.
   virtual void PutStreamRows(IoContext& io, std::vector<StreamRow> rows,
                              std::function<void(Status)> done) = 0;

@@ -72,6 +72,29 @@ void EngineImpl::StageStamp(const ChunkSlot& slot, const ChunkOp& op, Committer:
   item.after = std::move(stamped);
 }
 
+void EngineImpl::Rewrite(IoContext& io, WriteArgs args, ChunkVersion version, StateDone done) {
+  Begin();
+  auto op = std::make_shared<ChunkOp>();
+  op->kind = ChunkOp::Kind::kRewrite;
+  op->io = &io;
+  op->done = std::move(done);
+  op->args = std::move(args);
+  op->want.version = version;
+  if (op->args.bytes.empty() || op->args.offset % kPageBytes != 0 ||
+      uint64_t{op->args.offset} + op->args.bytes.size() > kMaxChunkBytes) {
+    Reject(op, Status(Code::kInvalid, "rewrite chunk " + ToString(op->key()) + ": not its pages"));
+    return;
+  }
+  Submit(std::move(op), nullptr);
+}
+
+// Nothing is held and nothing else is under way (ChunkOp::settled; what came later waits), so what it
+// replaces is no other version's.
+void EngineImpl::StageRewrite(const ChunkSlot& slot, ChunkOp& op, Committer::Item& item) {
+  item.after = MovedRecord(*slot.staged, op.updates, item.dropped);
+  AddBlocks(op, item);
+}
+
 // Nothing was under way when it was queued and everything after it waits, so what is held is whole.
 void EngineImpl::StageRevert(const ChunkSlot& slot, const ChunkOp& op, Committer::Item& item) {
   if (!slot.held.HasFrom(op.ticket)) return;  // what failed before it was durable: rows only

@@ -5,6 +5,7 @@
 
 #include "storage/engine/payload_crc.h"
 #include "storage/engine/read_io.h"
+#include "storage/engine/rewrite_io.h"
 #include "storage/engine/write_io.h"
 
 namespace sheaf::storage {
@@ -225,7 +226,12 @@ void EngineImpl::RunOps(std::vector<OpRef> ops, IoContext* current) {
 }
 
 void EngineImpl::RunOp(OpRef op) {
-  std::make_shared<WriteIo>(space_, op, [this, op] { OpFinished(op); })->Start();
+  auto finished = [this, op] { OpFinished(op); };
+  if (op->kind == ChunkOp::Kind::kRewrite) {
+    std::make_shared<RewriteIo>(space_, op, std::move(finished))->Start();
+  } else {
+    std::make_shared<WriteIo>(space_, op, std::move(finished))->Start();
+  }
 }
 
 void EngineImpl::OpFinished(const OpRef& op) {
@@ -270,6 +276,9 @@ void EngineImpl::Stage(const SlotRef& slot, const OpRef& op) {
       case ChunkOp::Kind::kRevert:
         StageRevert(*slot, *op, item);
         break;
+      case ChunkOp::Kind::kRewrite:
+        StageRewrite(*slot, *op, item);
+        break;
       default:
         StageVersion(*slot, *op, item);
     }
@@ -309,6 +318,10 @@ void EngineImpl::StageVersion(const ChunkSlot& slot, ChunkOp& op, Committer::Ite
       op.kind == ChunkOp::Kind::kTruncate ? op.length : std::max(old_length, op.end());
   change.blocks = std::move(op.updates);
   item.after = NextRecord(slot.staged.get(), change, item.dropped);
+  AddBlocks(op, item);
+}
+
+void EngineImpl::AddBlocks(ChunkOp& op, Committer::Item& item) const {
   for (BlockNumber block : op.blocks) {
     const uint32_t slab = block / space_.allocator().blocks_per_slab();
     if (item.slabs.empty() || item.slabs.back() != slab) item.slabs.push_back(slab);

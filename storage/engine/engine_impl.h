@@ -51,6 +51,7 @@ class EngineImpl final : public Engine {
               ReadDone done) override;
   void Stamp(IoContext& io, const ChunkKey& key, const ChunkState& want, StateDone done) override;
   void ListUnits(IoContext& io, const ChunkKey& key, UnitsDone done) override;
+  void Rewrite(IoContext& io, WriteArgs args, ChunkVersion version, StateDone done) override;
   void PutStreamRows(IoContext& io, std::vector<StreamRow> rows,
                      std::function<void(Status)> done) override;
   void ForgetStreamRows(std::function<bool(Incarnation)> over) override;
@@ -78,7 +79,9 @@ class EngineImpl final : public Engine {
   void OpFinished(const OpRef& op);
   void Stage(const SlotRef& slot, const OpRef& op);
   void StageVersion(const ChunkSlot& slot, ChunkOp& op, Committer::Item& item);
+  void AddBlocks(ChunkOp& op, Committer::Item& item) const;
   static void StageStamp(const ChunkSlot& slot, const ChunkOp& op, Committer::Item& item);
+  void StageRewrite(const ChunkSlot& slot, ChunkOp& op, Committer::Item& item);
   static void StageRevert(const ChunkSlot& slot, const ChunkOp& op, Committer::Item& item);
   void Reject(const OpRef& op, const Status& status);
 

@@ -58,6 +58,8 @@ Status WriteIo::Plan() {
       return PlanStamp();
     case ChunkOp::Kind::kRevert:
       break;  // what is held is known when it is staged
+    case ChunkOp::Kind::kRewrite:
+      break;  // RewriteIo's
   }
   return Status::Ok();
 }

@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "storage/replica/planted.h"
+
 namespace sheaf::storage {
 namespace {
 
@@ -17,17 +19,18 @@ Status CheckVersion(const AdmissionRequest& request, const ChainView& chain) {
                                  ToString(chain.version) + ")"};
 }
 
-bool MemberServes(proto::TargetState state, Access access) {
-  if (state == proto::SERVING) return true;
+bool MemberServes(const MemberView& member, Access access) {
+  // One that leaves will not hear of it when the chain commits without it.
+  if (member.state == proto::SERVING) return !member.leaving || access == Access::kMutate;
   // One that catches up takes writes; what it holds may be behind.
-  return state == proto::SYNCING && access == Access::kMutate;
+  return member.state == proto::SYNCING && access == Access::kMutate;
 }
 
 }  // namespace
 
 Status CheckLease(const AdmissionState& state) {
   if (state.map == nullptr) return {Code::kNotServing, "admit: no cluster map yet"};
-  if (state.now >= state.lease_deadline)
+  if (state.now >= state.lease_deadline && !Planted(Bug::kServeWithoutLease))
     return {Code::kNotServing, "admit: this node's lease has run out"};
   return Status::Ok();
 }
@@ -40,11 +43,13 @@ Result<const ChainView*> Admit(const AdmissionState& state, const AdmissionReque
                                          ToString(state.map->version) + ")"};
   const ChainView& chain = found->second;
   RETURN_IF_ERROR(CheckVersion(request, chain));
-  if (!MemberServes(chain.local().state, request.access))
-    return Status{Code::kNotServing, Name(request) + "target " + ToString(chain.local().target) +
-                                         " is " + proto::TargetState_Name(chain.local().state)};
+  if (!MemberServes(chain.local(), request.access))
+    return Status{
+        Code::kNotServing,
+        Name(request) + "target " + ToString(chain.local().target) + " is " +
+            (chain.local().leaving ? "leaving" : proto::TargetState_Name(chain.local().state))};
   if (request.access == Access::kMutate && request.incarnation.IsSet() &&
-      state.map->IsFenced(request.incarnation))
+      state.map->IsFenced(request.incarnation) && !Planted(Bug::kServeFenced))
     return Status{Code::kFenced,
                   Name(request) + "client session " + ToString(request.incarnation) + " is fenced"};
   return &chain;

@@ -315,6 +315,10 @@ void ChainCore::Start(Entry& entry) {
     entry.state = State::kDurable;
     return;
   }
+  if (entry.doomed) {
+    entry.state = State::kFailed;
+    return;
+  }
   // What was there before the window ends before the copy: it is not held.
   const bool held = mirror_ && entry.sequence > window_after_ &&
                     resync_.ReachOf(entry.op->chunk) == Resync::Reach::kHold;
@@ -326,11 +330,11 @@ void ChainCore::Start(Entry& entry) {
     entry.state = State::kWaiting;
     return;
   }
-  if (entry.doomed || ChunkHasFailed(sequences, entry.sequence)) {
+  if (ChunkHasFailed(sequences, entry.sequence)) {
     entry.state = State::kFailed;
     entry.failed_here = {Code::kBusy, "change of chunk " + ToString(entry.op->chunk) +
                                           ": one before it failed"};
-    if (!entry.doomed) Failed(entry);
+    Failed(entry);
     return;
   }
   entry.state = State::kApplying;
@@ -386,6 +390,12 @@ void ChainCore::OnReverted(uint64_t ticket, const Status& status) {
   Advance();
 }
 
+// Of an abort that an earlier head began, the reason is not known here.
+Status ChainCore::VerdictOf(const Entry& entry) {
+  if (!entry.verdict.ok()) return entry.verdict;
+  return {Code::kBusy, "change: it was undone"};
+}
+
 // Tried again at the next Tick, until it is done or the engine is found out of service and this
 // member leaves the chain. Clients need not wait for that: what failed is not committed in between.
 void ChainCore::RevertFailed(Entry& abort) {
@@ -394,7 +404,7 @@ void ChainCore::RevertFailed(Entry& abort) {
   for (uint64_t sequence : chunks_.at(abort.op->chunk)) {
     Entry& entry = *Find(sequence);
     if (!entry.doomed) continue;
-    for (CallId call : std::exchange(entry.calls, {})) host_.Finish(call, entry.verdict);
+    for (CallId call : std::exchange(entry.calls, {})) host_.Finish(call, VerdictOf(entry));
   }
 }
 

@@ -189,6 +189,7 @@ class ChainCore : private ResyncHost {
   bool AnyUnderWay(const StreamTable::Predicate& over) const;
 
   ChainVersion version() const { return version_; }
+  const std::vector<MemberView>& members() const { return members_; }
   // How many servers a change has passed when it reaches this member.
   uint32_t HopOf(TargetId member) const;
   bool HasOthers() const { return members_.size() > 1; }
@@ -259,6 +260,7 @@ class ChainCore : private ResyncHost {
   void Start(Entry& entry);
   void TryRevert(Entry& abort);
   void RevertFailed(Entry& abort);
+  static Status VerdictOf(const Entry& entry);
   void Doom(const Entry& abort);
   void ResumeChunk(ChunkId chunk, uint64_t after);
   void RetryAborts(ChunkId chunk);

@@ -38,7 +38,8 @@ std::optional<ChainView> BuildChain(const proto::Chain& chain, const TargetIndex
       view.local_member = view.members.size();
       view.local_target = *target->second.local;
     }
-    view.members.push_back({TargetId(member.target_id()), target->second.node, member.state()});
+    view.members.push_back(
+        {TargetId(member.target_id()), target->second.node, member.state(), member.leaving()});
   }
   if (!ours) return std::nullopt;
   return view;

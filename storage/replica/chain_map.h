@@ -17,6 +17,7 @@ struct MemberView {
   TargetId target;
   NodeId node;
   proto::TargetState state = proto::TARGET_STATE_UNSPECIFIED;
+  bool leaving = false;
 };
 
 struct ChainView {

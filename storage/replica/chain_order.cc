@@ -226,8 +226,7 @@ void ChainCore::EndEntry(Entry& entry) {
   if (!undone && !entry.skip) streams_.Commit(op.name, entry.sequence, result);
   const ReplicateReply reply{committed_, undone ? LocalState{} : entry.local, Status::Ok()};
   for (ReplyId id : entry.replies) host_.ReplyReplicate(id, reply);
-  const Status verdict =
-      entry.verdict.ok() ? Status(Code::kBusy, "change: it was undone") : entry.verdict;
+  const Status verdict = VerdictOf(entry);
   for (CallId call : entry.calls) {
     if (undone) {
       host_.Finish(call, verdict);

@@ -64,6 +64,11 @@ void ChainReplica::Stop() {
   });
 }
 
+bool ChainReplica::stopped() const {
+  std::lock_guard lock(mutex_);
+  return stopped_;
+}
+
 void ChainReplica::Tick() {
   Run(nullptr, [&] { core_.Tick(); });
 }
@@ -115,8 +120,37 @@ void ChainReplica::ServeRead(CallId call, uint64_t upto) {
   ReadCall read = std::move(reads_.extract(call).mapped());
   IoContext* io = read.io;
   After(io, [this, self = shared_from_this(), read = std::move(read), upto] {
-    engine_.ReadAt(*read.io, KeyOf(read.chunk), upto, read.offset, read.length, read.done);
+    engine_.ReadAt(*read.io, KeyOf(read.chunk), upto, read.offset, read.length,
+                   [self, chunk = read.chunk, done = read.done](Result<Engine::ReadAnswer> answer) {
+                     if (IsDamage(answer.status())) self->RequestRepair(chunk);
+                     done(std::move(answer));
+                   });
   });
+}
+
+void ChainReplica::RequestRepair(ChunkId chunk) {
+  if (env_.repairer == nullptr || env_.home == nullptr) return;
+  {
+    std::lock_guard lock(mutex_);
+    if (stopped_ || core_.members().size() < 2) return;
+  }
+  env_.repairer->Add({.engine = &engine_,
+                      .io = env_.home,
+                      .key = KeyOf(chunk),
+                      .sources = [weak = weak_from_this()] {
+                        const auto self = weak.lock();
+                        return self ? self->SourcesOfRepair() : Repairer::Sources();
+                      }});
+}
+
+Repairer::Sources ChainReplica::SourcesOfRepair() const {
+  std::lock_guard lock(mutex_);
+  Repairer::Sources sources{.version = core_.version()};
+  for (const MemberView& member : core_.members()) {
+    if (member.state == proto::SERVING && member.target != self_)
+      sources.targets.push_back(member.target);
+  }
+  return sources;
 }
 
 void ChainReplica::FailRead(CallId call, const Status& status) {
@@ -268,6 +302,8 @@ void ChainReplica::Apply(uint64_t ticket, const ChainOpRef& op) {
   engine_.Apply(io, ChangeFor(ticket, *op),
                 [this, self = shared_from_this(), &io, ticket,
                  chunk = op->chunk](Result<Engine::ChunkState> state) {
+                  // Bytes beside those that it changes could not be read.
+                  if (IsDamage(state.status())) RequestRepair(chunk);
                   Run(&io, [&] {
                     core_.OnApplied(ticket, chunk,
                                     state.ok() ? Result<LocalState>(LocalFrom(*state))

@@ -14,6 +14,7 @@
 #include "storage/engine/engine.h"
 #include "storage/replica/chain_core.h"
 #include "storage/replica/peers.h"
+#include "storage/replica/repairer.h"
 #include "storage/replica/resync_mover.h"
 
 namespace sheaf::storage {
@@ -34,6 +35,7 @@ class ChainReplica final : public std::enable_shared_from_this<ChainReplica>, pr
     Peers* peers = nullptr;
     IoContext* home = nullptr;  // where neighbours' answers are taken in
     ResyncMover* mover = nullptr;
+    Repairer* repairer = nullptr;  // null: what is damaged stays so
   };
   // Asked under the mutex: nothing that it refuses is begun, nor was begun before without being
   // under way.
@@ -50,6 +52,7 @@ class ChainReplica final : public std::enable_shared_from_this<ChainReplica>, pr
   void Configure(const ChainView& view);
   // Answers whoever waits; nothing is begun any more.
   void Stop();
+  bool stopped() const;
   void Tick();
 
   // ---- clients ----
@@ -88,6 +91,10 @@ class ChainReplica final : public std::enable_shared_from_this<ChainReplica>, pr
                     Done<proto::SyncRemoveResponse> done);
   void OnSyncResults(IoContext& io, const proto::SyncResultsRequest& request,
                      Done<proto::SyncResultsResponse> done);
+
+  // The chunk here is damaged: it is repaired from other members, soon. Whatever reads it comes upon
+  // that by itself.
+  void RequestRepair(ChunkId chunk);
 
   // ---- what the node asks ----
   bool AnyUnderWay(const StreamTable::Predicate& over) const;
@@ -141,6 +148,7 @@ class ChainReplica final : public std::enable_shared_from_this<ChainReplica>, pr
                 std::function<void(const Result<transport::Reply>&)> event);
   template <typename T>
   void AnswerPeer(std::unordered_map<ReplyId, PeerCall<T>>& calls, ReplyId reply, Result<T> answer);
+  Repairer::Sources SourcesOfRepair() const;
   Status BeginSync(const proto::PeerContext& peer);
   template <typename Response>
   void EndSync(IoContext& io, const Status& status, const Done<Response>& done);

@@ -46,8 +46,12 @@ void ChainReplica::List(TargetId peer, const ListStep& step) {
 
 void ChainReplica::Copy(TargetId peer, const CopyStep& step) {
   env_.mover->Copy(PlaceOf(chain_, core_.version(), self_, peer, engine_, env_.home), step,
-                   [weak = weak_from_this(), step = step.step](const Status& status) {
-                     if (const auto self = weak.lock()) self->EndStep(step, status);
+                   [weak = weak_from_this(), step = step.step,
+                    chunk = step.chunk.chunk](const Status& status) {
+                     const auto self = weak.lock();
+                     if (!self) return;
+                     if (IsDamage(status)) self->RequestRepair(chunk);
+                     self->EndStep(step, status);
                    });
 }
 
@@ -58,10 +62,10 @@ void ChainReplica::RemoveThere(TargetId peer, const RemoveStep& step) {
                      });
 }
 
+// What is under way is sent too, as not done: that it is mirrored does not mean that it arrives.
 void ChainReplica::SendResults(TargetId peer, uint64_t step) {
   std::vector<Engine::StreamRow> rows;
   core_.streams().ForEach([&](const StreamTable::Name& name, const StreamTable::Stream& stream) {
-    if (stream.under_way != 0) return;  // it is mirrored
     Engine::StreamRow row;
     row.chain = chain_;
     row.incarnation = name.incarnation;

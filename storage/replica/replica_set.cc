@@ -25,7 +25,10 @@ void ReplicaSet::ApplyMap(const proto::ClusterMap& map) {
   auto next = std::make_shared<Snapshot>();
   next->map = BuildChainMap(map, uuids);
 
-  if (!Publish(next)) return;
+  Replicas dropped;
+  if (!Publish(next, &dropped)) return;
+  // Their chains go on without this node. What is on the disk stays: it is in nobody's way.
+  for (const auto& [id, replica] : dropped) replica->Stop();
   for (const auto& [id, replica] : next->replicas) {
     replica->Configure(next->map.chains.at(id));
     replica->ForgetStreams([&](Incarnation client) { return next->map.IsFenced(client); });
@@ -40,6 +43,7 @@ std::shared_ptr<ChainReplica> ReplicaSet::MakeReplica(const ChainView& chain) {
   ChainReplica::Env env;
   env.peers = neighbours_.peers;
   env.mover = neighbours_.mover;
+  env.repairer = neighbours_.repairer;
   if (neighbours_.home) env.home = &neighbours_.home();
   auto replica = std::make_shared<ChainReplica>(chain.id, chain.local().target,
                                                 *targets_[chain.local_target].engine, env);
@@ -50,9 +54,10 @@ std::shared_ptr<ChainReplica> ReplicaSet::MakeReplica(const ChainView& chain) {
   return replica;
 }
 
-bool ReplicaSet::Publish(const std::shared_ptr<Snapshot>& next) {
+bool ReplicaSet::Publish(const std::shared_ptr<Snapshot>& next, Replicas* dropped) {
   auto current = snapshot_.Lock();
   if (*current && (*current)->map.version > next->map.version) return false;
+  if (*current) *dropped = (*current)->replicas;
   for (const auto& [id, chain] : next->map.chains) {
     Engine& engine = *targets_[chain.local_target].engine;
     std::shared_ptr<ChainReplica> replica;
@@ -61,6 +66,7 @@ bool ReplicaSet::Publish(const std::shared_ptr<Snapshot>& next) {
       if (known != (*current)->replicas.end() && &known->second->engine() == &engine)
         replica = known->second;
     }
+    if (replica) dropped->erase(id);
     if (!replica) replica = MakeReplica(chain);
     next->replicas.emplace(id, std::move(replica));
   }
@@ -129,6 +135,12 @@ MapVersion ReplicaSet::map_in_force() {
                   [&](const auto& entry) { return entry.second->AnyUnderWay(fenced); });
   if (!under_way) map_in_force_ = current->map.version.value();
   return MapVersion(map_in_force_);
+}
+
+void ReplicaSet::RequestRepair(size_t local_target, const Engine::ChunkKey& key) {
+  const auto replica = FindForPeer(key.chain);
+  if (!replica.ok() || &(*replica)->engine() != targets_[local_target].engine) return;
+  (*replica)->RequestRepair(key.chunk);
 }
 
 void ReplicaSet::Tick() {

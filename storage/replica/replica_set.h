@@ -23,12 +23,14 @@ class ReplicaSet {
   struct LocalTarget {
     std::string uuid;
     Engine* engine = nullptr;  // outlives the set
+    std::string place;         // its directory, as configured
   };
 
   // What replicas of chains of several members need; a node that has none may leave it empty.
   struct Neighbours {
     Peers* peers = nullptr;
     ResyncMover* mover = nullptr;
+    Repairer* repairer = nullptr;
     std::function<IoContext&()> home;  // of a new replica
   };
 
@@ -63,6 +65,9 @@ class ReplicaSet {
   // manager is told this version, none will.
   MapVersion map_in_force();
 
+  // A chunk of that target is damaged.
+  void RequestRepair(size_t local_target, const Engine::ChunkKey& key);
+
   // Every now and then: replicas send again what was lost.
   void Tick();
   // Answers whoever waits; nothing is begun any more.
@@ -88,7 +93,9 @@ class ReplicaSet {
   };
   std::shared_ptr<const Snapshot> snapshot() const;
   std::shared_ptr<ChainReplica> MakeReplica(const ChainView& chain);
-  bool Publish(const std::shared_ptr<Snapshot>& next);
+  using Replicas = std::unordered_map<ChainId, std::shared_ptr<ChainReplica>>;
+  // False: there is a newer one. `dropped` gets the replicas that `next` no longer has.
+  bool Publish(const std::shared_ptr<Snapshot>& next, Replicas* dropped);
   AdmissionState StateFor(const Snapshot* snapshot) const;
 
   const std::vector<LocalTarget> targets_;

@@ -29,15 +29,21 @@ void SetChunk(ChunkId chunk, proto::ChunkId* message) {
 }  // namespace
 
 ResyncMover::ResyncMover(Peers& peers, const Options& options)
-    : peers_(peers), options_(options), thread_([this] { Main(); }) {}
+    : peers_(peers),
+      options_(options),
+      pacer_(options.bytes_per_s),
+      thread_([this] { Main(); }) {}
 
-ResyncMover::~ResyncMover() {
+ResyncMover::~ResyncMover() { Stop(); }
+
+void ResyncMover::Stop() {
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   changed_.notify_all();
-  thread_.join();
+  pacer_.Stop();
+  if (thread_.joinable()) thread_.join();
 }
 
 bool ResyncMover::stopping() const {
@@ -104,35 +110,7 @@ Result<transport::Reply> ResyncMover::CallAndWait(TargetId to, transport::Call c
   return reply.get();
 }
 
-Status ResyncMover::Pace(uint64_t bytes) {
-  const Clock::Instant now = Clock::System().Now();
-  {
-    std::lock_guard lock(rate_mutex_);
-    if (now - second_began_ >= std::chrono::seconds(1)) {
-      last_second_ = now - second_began_ < std::chrono::seconds(2) ? this_second_ : 0;
-      this_second_ = 0;
-      second_began_ = now;
-    }
-    this_second_ += bytes;
-    total_bytes_ += bytes;
-  }
-  if (options_.bytes_per_s == 0) return Status::Ok();
-  const std::chrono::nanoseconds time(
-      static_cast<int64_t>(1e9 * static_cast<double>(bytes) /
-                           static_cast<double>(options_.bytes_per_s)));
-  paced_until_ = std::max(paced_until_, now) + time;
-  std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, paced_until_ - now - time, [this] { return stopping_; });
-  if (stopping_) return {Code::kCancelled, "resync: the server stops"};
-  return Status::Ok();
-}
-
-uint64_t ResyncMover::bytes_per_s() const {
-  std::lock_guard lock(rate_mutex_);
-  const auto age = Clock::System().Now() - second_began_;
-  if (age < std::chrono::seconds(1)) return std::max(last_second_, this_second_);
-  return age < std::chrono::seconds(2) ? this_second_ : 0;
-}
+uint64_t ResyncMover::bytes_per_s() const { return pacer_.rate(); }
 
 // ---- listing ----
 
@@ -215,8 +193,7 @@ Result<Engine::ReadAnswer> ResyncMover::ReadPiece(const Place& place, ChunkId ch
     });
     Result<Engine::ReadAnswer> read = answer.get();
     if (read.ok() || read.status().code() != Code::kBusy || attempt == kBusyTries) return read;
-    std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, kBusyPause, [this] { return stopping_; });
+    (void)pacer_.Rest(kBusyPause);
   }
 }
 
@@ -244,7 +221,7 @@ Result<bool> ResyncMover::SendPieces(const Place& place, const ChunkFacts& chunk
     ASSIGN_OR_RETURN(const Engine::ReadAnswer piece,
                      ReadPiece(place, chunk.chunk, offset, length));
     if (piece.bytes.empty()) break;  // it was cut meanwhile: the seal will say so
-    RETURN_IF_ERROR(Pace(piece.bytes.size()));
+    RETURN_IF_ERROR(pacer_.Take(piece.bytes.size()));
     proto::SyncWriteRequest request;
     *request.mutable_peer() = PeerOf(place);
     SetChunk(chunk.chunk, request.mutable_chunk());

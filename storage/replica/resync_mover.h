@@ -1,6 +1,5 @@
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -16,8 +15,8 @@
 #include "common/ids.h"
 #include "common/status.h"
 #include "proto/replica.pb.h"
-#include "proto/replica.pb.h"
 #include "storage/engine/engine.h"
+#include "storage/replica/pacer.h"
 #include "storage/replica/peers.h"
 #include "storage/replica/resync.h"
 
@@ -46,7 +45,10 @@ class ResyncMover {
 
   // `peers` outlives it.
   ResyncMover(Peers& peers, const Options& options);
+  // As Stop.
   ~ResyncMover();
+  // Steps end with an error; later ones are not taken. REQUIRES: calls to peers end.
+  void Stop();
 
   using ListDone = std::function<void(const Result<ListPair>&)>;
   using StepDone = std::function<void(const Status&)>;
@@ -60,7 +62,7 @@ class ResyncMover {
 
   // Of the last whole second.
   uint64_t bytes_per_s() const;
-  uint64_t total_bytes() const { return total_bytes_; }
+  uint64_t total_bytes() const { return pacer_.total(); }
 
  private:
   void Add(std::function<void()> step);
@@ -81,8 +83,6 @@ class ResyncMover {
   // Sends what differs of a chunk; whether all that is there was to be replaced and nothing was sent.
   Result<bool> SendPieces(const Place& place, const ChunkFacts& chunk, const UnitPair& units);
   Result<transport::Reply> CallAndWait(TargetId to, transport::Call call);
-  // Waits until `bytes` more may be sent.
-  Status Pace(uint64_t bytes);
 
   Peers& peers_;
   const Options options_;
@@ -90,14 +90,8 @@ class ResyncMover {
   std::condition_variable changed_;
   std::deque<std::function<void()>> steps_;  // under mutex_
   bool stopping_ = false;                    // under mutex_
-  // The thread's own.
-  Clock::Instant paced_until_{};
-  uint64_t last_number_ = 0;  // of messages, over all chains
-  mutable std::mutex rate_mutex_;
-  Clock::Instant second_began_{};  // under rate_mutex_, as the next two
-  uint64_t this_second_ = 0;
-  uint64_t last_second_ = 0;
-  std::atomic<uint64_t> total_bytes_{0};
+  Pacer pacer_;
+  uint64_t last_number_ = 0;  // of messages, over all chains; the thread's own
   std::thread thread_;
 };
 

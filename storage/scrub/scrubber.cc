@@ -60,6 +60,12 @@ Scrubber::Progress Scrubber::GetProgress(bool with_bad) const {
   return progress;
 }
 
+void Scrubber::Repaired(const Engine::ChunkKey& key) {
+  std::lock_guard lock(mutex_);
+  bad_.erase(key);
+  ++progress_.repaired;
+}
+
 bool Scrubber::Interrupted() const {
   std::lock_guard lock(mutex_);
   return stopping_ || restart_;

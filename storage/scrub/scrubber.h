@@ -30,7 +30,7 @@ namespace sheaf::storage {
 //  3. A pass goes through the chunks in key order. Where it is is kept in a file, so that a restart
 //     goes on there: a pass over a large target takes days, and servers restart more often than
 //     that. The file is not synced: losing it repeats a pass, no more.
-//  4. What was bad and is read well later (written anew, repaired) or is gone is forgotten.
+//  4. What was bad and is repaired, is read well later (written anew) or is gone is forgotten.
 //
 // Thread safety: all calls, from any thread. One thread of its own.
 class Scrubber {
@@ -64,6 +64,7 @@ class Scrubber {
     int64_t began_ns = 0;
     int64_t ended_ns = 0;
     uint64_t bad_count = 0;
+    uint64_t repaired = 0;  // since the start
     std::vector<BadChunk> bad;
   };
 
@@ -73,6 +74,8 @@ class Scrubber {
 
   // Begins a pass at the first chunk. False: scrubbing is off.
   bool Start();
+  // The chunk was repaired, whoever came upon its damage: it is counted, and bad no more.
+  void Repaired(const Engine::ChunkKey& key);
   // `with_bad`: copies the list of bad chunks too.
   Progress GetProgress(bool with_bad) const;
 

@@ -176,6 +176,7 @@ proto::RegisterNodeRequest ManagerLink::RegistrationRequest() const {
   for (size_t i = 0; i < replicas_.targets().size(); ++i) {
     *request.add_targets() = ReportOf(i);
     request.mutable_targets()->rbegin()->set_id(0);  // the uuid names it
+    request.mutable_targets()->rbegin()->set_place(replicas_.targets()[i].place);
   }
   return request;
 }
@@ -188,11 +189,10 @@ Status ManagerLink::Register() {
   RETURN_IF_ERROR(FromGrpc(stubs_->heartbeat->RegisterNode(&context, request, &response)));
   if (response.target_ids_size() != request.targets_size() || response.heartbeat_ms() == 0)
     return {Code::kProtocol, "register node: the answer does not fit the request"};
-  if (options_.cluster_uuid.empty()) {
-    if (options_.remember_cluster)
-      RETURN_IF_ERROR(options_.remember_cluster(response.cluster_uuid()));
-    options_.cluster_uuid = response.cluster_uuid();
-  }
+  if (!remembered_ && options_.remember_cluster)
+    RETURN_IF_ERROR(options_.remember_cluster(response.cluster_uuid()));
+  remembered_ = true;
+  options_.cluster_uuid = response.cluster_uuid();
   node_id_ = response.node_id();
   target_ids_.assign(response.target_ids().begin(), response.target_ids().end());
   heartbeat_every_ = std::chrono::milliseconds(response.heartbeat_ms());

@@ -47,8 +47,9 @@ class ManagerLink {
     Metrics* metrics = nullptr;  // may be null
     // Called with each new map before it is applied; may be empty.
     std::function<void(const proto::ClusterMap&)> map_comes;
-    // Called once a registration is answered, before anything is served, when the cluster's uuid
-    // was not known: makes it durable. An error keeps the node from serving.
+    // Called once the first registration is answered, before anything is served: makes the
+    // cluster's uuid durable where it is not, on a new disk as well. An error keeps the node from
+    // serving.
     std::function<Status(const std::string& cluster_uuid)> remember_cluster;
   };
 
@@ -93,6 +94,7 @@ class ManagerLink {
   // Written by the heartbeat thread alone.
   uint32_t node_id_ = 0;
   std::vector<uint32_t> target_ids_;
+  bool remembered_ = false;  // the cluster, in every target
   std::chrono::milliseconds heartbeat_every_{500};
   bool leased_ = true;  // by the last heartbeat's answer
   // For so long heartbeats in a row have told of a newer map than we have.

@@ -54,7 +54,8 @@ Result<std::string> ReadCommon(const std::vector<std::string>& directories, cons
       return Status{Code::kInvalid, "targets " + where + " and " + directory +
                                         " do not belong together: their " + name +
                                         " files differ (" + common + ", " + uuid +
-                                        "); list only targets of one server"};
+                                        "); list only targets of one server, or remove NODE from "
+                                        "one that is to move here for good"};
     common = uuid;
     where = directory;
   }
@@ -68,9 +69,11 @@ Result<NodeIdentity> LoadNodeIdentity(const std::vector<std::string>& target_dir
   NodeIdentity identity;
   ASSIGN_OR_RETURN(identity.node_uuid, ReadCommon(target_directories, kNodeFile));
   ASSIGN_OR_RETURN(identity.cluster_uuid, ReadCommon(target_directories, kClusterFile));
-  if (!identity.node_uuid.empty()) return identity;
-  identity.node_uuid = NewUuid();
-  RETURN_IF_ERROR(WriteUuid(target_directories.front(), kNodeFile, identity.node_uuid));
+  if (identity.node_uuid.empty()) identity.node_uuid = NewUuid();
+  for (const std::string& directory : target_directories) {
+    ASSIGN_OR_RETURN(const std::string known, ReadUuid(directory, kNodeFile));
+    if (known.empty()) RETURN_IF_ERROR(WriteUuid(directory, kNodeFile, identity.node_uuid));
+  }
   return identity;
 }
 

@@ -9,7 +9,8 @@ namespace sheaf::storage {
 
 // Who a storage server is, kept in its target directories beside each target's own marker:
 //
-//   NODE     in one of them: the node's uuid, so that a server keeps its id when it restarts
+//   NODE     in all of them: the node's uuid, so that a server keeps its id when it restarts,
+//            whichever of its disks are replaced
 //   CLUSTER  in all of them: the uuid of the cluster whose chunks they hold, so that a target is
 //            never served to another
 //
@@ -19,8 +20,9 @@ struct NodeIdentity {
   std::string cluster_uuid;  // empty until the first registration
 };
 
-// Reads it, and makes the node's uuid in the first directory when there is none. kInvalid names two
-// directories that belong to different nodes or clusters; kCorrupt a file that holds no uuid.
+// Reads it, makes the node's uuid when there is none, and puts it where it is missing. kInvalid
+// names two directories that belong to different nodes or clusters; kCorrupt a file that holds no
+// uuid.
 Result<NodeIdentity> LoadNodeIdentity(const std::vector<std::string>& target_directories);
 
 // Makes the cluster's uuid durable in every directory. kInvalid when one belongs to another.

@@ -23,7 +23,7 @@ PeerLinks::PeerLinks(Options options)
 
 PeerLinks::~PeerLinks() { Stop(); }
 
-void PeerLinks::Stop() {
+void PeerLinks::EndCalls() {
   std::map<uint32_t, Node> ended;
   {
     std::lock_guard lock(mutex_);
@@ -33,6 +33,15 @@ void PeerLinks::Stop() {
   changed_.notify_all();
   if (connect_thread_.joinable()) connect_thread_.join();
   ended.clear();  // with the connections their calls end
+}
+
+void PeerLinks::Stop() {
+  EndCalls();
+  {
+    std::lock_guard lock(mutex_);
+    stopped_ = true;
+  }
+  changed_.notify_all();
   if (tick_thread_.joinable()) tick_thread_.join();
 }
 
@@ -133,7 +142,7 @@ void PeerLinks::TickMain() {
   auto next = std::chrono::steady_clock::now();
   std::unique_lock lock(mutex_);
   for (;;) {
-    changed_.wait_until(lock, next, [this] { return stopping_ || !failed_.empty(); });
+    changed_.wait_until(lock, next, [this] { return stopped_ || !failed_.empty(); });
     std::deque<Failed> failed = std::exchange(failed_, {});
     const bool stopping = stopping_;
     const bool tick = ticking_ && std::chrono::steady_clock::now() >= next;
@@ -143,7 +152,7 @@ void PeerLinks::TickMain() {
     if (std::chrono::steady_clock::now() >= next)
       next = std::chrono::steady_clock::now() + options_.tick;
     lock.lock();
-    if (stopping_ && failed_.empty()) return;
+    if (stopped_ && failed_.empty()) return;
   }
 }
 

@@ -46,7 +46,10 @@ class PeerLinks final : public Peers {
   // Where targets are by now.
   void Update(const proto::ClusterMap& map);
   void Call(TargetId to, transport::Call call, transport::Done done) override;
-  // Calls under way end with an error; later ones fail.
+  // Calls under way end with an error; later ones fail, which those who wait for them are told until
+  // Stop.
+  void EndCalls();
+  // As EndCalls. REQUIRES: nobody waits for calls that are yet to begin.
   void Stop();
 
  private:
@@ -74,7 +77,8 @@ class PeerLinks final : public Peers {
   std::set<Wanted> wanted_;  // to be connected
   std::deque<Failed> failed_;
   bool ticking_ = false;
-  bool stopping_ = false;
+  bool stopping_ = false;  // no calls any more
+  bool stopped_ = false;   // and nobody to be told
   std::thread connect_thread_;
   std::thread tick_thread_;
 };

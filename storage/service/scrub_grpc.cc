@@ -13,6 +13,7 @@ void Fill(const Scrubber::Progress& progress, proto::TargetScrub* into) {
   into->set_pass_began_ns(progress.began_ns);
   into->set_last_pass_ended_ns(progress.ended_ns);
   into->set_bad_chunks(progress.bad_count);
+  into->set_repaired_chunks(progress.repaired);
   for (const Scrubber::BadChunk& bad : progress.bad) {
     proto::BadChunk* entry = into->add_bad();
     entry->set_chain(bad.key.chain.value());

@@ -88,6 +88,33 @@ TEST(StatusJsonTest, AChainWaitsForOneThatHoldsEveryCommit) {
   EXPECT_EQ(Parse(status)["chains"][0]["waiting_for"], 12);
 }
 
+TEST(StatusJsonTest, TellsThatNoReplicaHoldsAChainsData) {
+  auto status = StatusOf();
+  auto* chain = status.mutable_map()->mutable_chains(0);
+  chain->mutable_members(0)->set_state(proto::WAITING);
+  chain->mutable_members(1)->set_state(proto::OFFLINE);
+  chain->mutable_members(1)->set_lost_uuid("the-old-disk");
+  const auto json = Parse(status);
+  EXPECT_EQ(json["health"], "down");
+  EXPECT_FALSE(json["chains"][0].contains("waiting_for"));
+  ASSERT_EQ(json["chains"][0]["lost"].size(), 1u);
+  EXPECT_EQ(json["chains"][0]["lost"][0]["target"], 12);
+  EXPECT_EQ(json["chains"][0]["lost"][0]["uuid"], "the-old-disk");
+}
+
+TEST(StatusJsonTest, AMemberThatIsBeingMovedToLeavesTheChainAsHealthyAsItIs) {
+  auto status = StatusOf();
+  auto* chain = status.mutable_map()->mutable_chains(1);
+  chain->set_replicas(1);
+  auto* member = chain->add_members();
+  member->set_target_id(11);
+  member->set_state(proto::SYNCING);
+  EXPECT_EQ(Parse(status)["health"], "ok");
+  chain->mutable_members(0)->set_state(proto::OFFLINE);
+  chain->mutable_members()->SwapElements(0, 1);
+  EXPECT_EQ(Parse(status)["health"], "down");
+}
+
 TEST(StatusJsonTest, TellsWhatIsLeftToResync) {
   auto status = StatusOf();
   EXPECT_EQ(Parse(status)["resync"]["chunks_left"], 0);

@@ -16,6 +16,9 @@ each of these and checks that:
   index-stream-rows
   held-blocks-wait
   held-slot-stays
+  rewrite-slab-syncs
+  rewrite-compares
+  rewrite-waits
   index-target-record
   slab-file
   slab-directory
@@ -87,12 +90,26 @@ each of these and checks that:
   restart-ends-earlier-process
   restart-ends-earlier-process-at-once
   restart-waits-for-who-is-left
+  restart-by-its-disks
   restart-named-by-storage
   given-up-together
   given-up-when-overdue
   moved-disk-waits
   complete-of-present-version
   complete-not-by-registration
+  disk-replaced-loses
+  disk-replaced-in-one-change
+  disk-replaced-at-its-place
+  lost-disk-outdated
+  lost-disk-given-up
+  last-holder-stays
+  replaced-target-is-out
+  drained-knows-that-it-leaves
+  drained-once-others-serve
+  drained-called-back
+  new-member-is-offline
+  leaving-answers-no-reads
+  removed-replica-stops
   storage-refuses-fenced
   storage-fence-whole-range
   storage-map-in-force

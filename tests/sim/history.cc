@@ -10,7 +10,7 @@
 namespace sheaf::sim {
 namespace {
 
-constexpr uint64_t kMaxSteps = 400'000;
+constexpr uint64_t kMaxSteps = 100'000;
 
 using Mask = std::vector<uint64_t>;
 
@@ -22,7 +22,10 @@ class Search {
     std::stable_sort(operations_.begin(), operations_.end(),
                      [](const Operation* a, const Operation* b) { return a->begin < b->begin; });
     taken_.assign((operations_.size() + 63) / 64, 0);
-    for (const Operation* operation : operations_) left_ += Must(*operation) ? 1 : 0;
+    for (const Operation* operation : operations_) {
+      left_ += Must(*operation) ? 1 : 0;
+      CountTags(*operation, 1);
+    }
   }
 
   enum class Answer { kYes, kNo, kTooLong };
@@ -55,6 +58,23 @@ class Search {
     uint64_t hash = content.Hash();
     for (uint64_t word : taken_) hash = MixBits(hash ^ word) * 0x9e3779b97f4a7c15ull;
     return hash;
+  }
+
+  // Of the reads that are not taken yet.
+  void CountTags(const Operation& operation, int by) {
+    if (operation.kind != Operation::Kind::kRead) return;
+    for (uint16_t tag : operation.seen.cells) {
+      if (tag >= awaited_.size()) awaited_.resize(tag + 1);
+      awaited_[tag] += by;
+    }
+  }
+  // What is overwritten never comes back, since each write has a tag of its own.
+  bool LosesAwaited(const Content& before, const Content& after) const {
+    for (uint16_t tag : before.cells) {
+      const bool kept = std::find(after.cells.begin(), after.cells.end(), tag) != after.cells.end();
+      if (tag != 0 && !kept && tag < awaited_.size() && awaited_[tag] > 0) return true;
+    }
+    return false;
   }
 
   static Content After(const Operation& operation, Content content) {
@@ -105,10 +125,12 @@ class Search {
 
   bool Take(size_t i, const Content& content, Time at) {
     const Operation& operation = *operations_[i];
+    const Content after = After(operation, content);
+    if (LosesAwaited(content, after)) return false;
     Flip(i);
+    CountTags(operation, -1);
     left_ -= Must(operation) ? 1 : 0;
     order_.push_back(&operation);
-    const Content after = After(operation, content);
     if (order_.size() > best_.size()) {
       best_ = order_;
       best_content_ = after;
@@ -116,13 +138,15 @@ class Search {
     const bool found = Explore(after, std::max(at, operation.begin));
     order_.pop_back();
     left_ += Must(operation) ? 1 : 0;
+    CountTags(operation, 1);
     Flip(i);
     return found;
   }
 
   std::vector<const Operation*> operations_;
   Mask taken_;
-  size_t left_ = 0;  // that must be taken
+  size_t left_ = 0;           // that must be taken
+  std::vector<int> awaited_;  // by tag: reads of it that are not taken
   std::vector<const Operation*> order_;
   std::vector<const Operation*> best_;
   Content best_content_;

@@ -198,16 +198,18 @@ void SimReplica::SendReplicate(TargetId to, const storage::ReplicateMessage& mes
         peer.core_.OnReplicate(id, message);
       },
       [this, version = message.version, sequence = message.sequence](const auto& answer) {
-        node_.world().Trace(
-            "node {} chain {} is answered for change {:x}: {}", node_.id(), chain_.value(), sequence,
-            !answer.ok() ? answer.status().ToString()
-                         : fmt::format("committed {:x} {}", answer->committed,
-                                       answer->failed.ToString()));
+        node_.world().Trace("node {} chain {} is answered for change {:x}: {}", node_.id(),
+                            chain_.value(), sequence,
+                            !answer.ok() ? answer.status().ToString()
+                                         : fmt::format("committed {:x} {}", answer->committed,
+                                                       answer->failed.ToString()));
         core_.OnReplicateReply(version, sequence, answer);
       });
 }
 
 void SimReplica::SendDurable(TargetId to, const storage::DurableMessage& message) {
+  node_.world().Trace("node {} chain {} sends token {:x} after abort {:x} to node {}", node_.id(),
+                      chain_.value(), message.durable, message.after_abort, to.value());
   CallPeer<uint64_t>(
       to,
       [message](SimReplica& peer, const auto& reply) {
@@ -320,7 +322,7 @@ void SimReplica::SendResults(TargetId peer, uint64_t step) {
   const SyncFrom sync = Sync(core_.version(), step);
   std::vector<SimEngine::Row> rows;
   core_.streams().ForEach([&](const StreamTable::Name& name, const StreamTable::Stream& stream) {
-    if (stream.under_way == 0) rows.emplace_back(name, stream);  // otherwise it is mirrored
+    rows.emplace_back(name, stream);
   });
   CallPeer<bool>(
       peer,

@@ -11,7 +11,7 @@ namespace {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr uint64_t kSchedules = 20;  // each takes a second of a processor
 #else
-constexpr uint64_t kSchedules = 1000;  // some 20 s in the dev build
+constexpr uint64_t kSchedules = 4000;  // some 20 s in the dev build
 #endif
 constexpr uint32_t kJobs = 2;
 

@@ -243,7 +243,7 @@ void World::Watch() {
       return;
     }
     if (now() > schedule_.faulty + schedule_.settles)
-      return Fail("long after the last fault: " + unsettled);
+      return Fail("long after the last fault: " + unsettled + TellChains());
   }
   scheduler_.At(now() + kWatchEvery, [this] { Watch(); });
 }
@@ -305,6 +305,20 @@ std::string World::Unsettled() {
         !manager_->fenced().contains(client->session()))
       return "a session is not fenced everywhere";
   return "";
+}
+
+std::string World::TellChains() {
+  std::string text;
+  for (const auto& each : nodes_) {
+    for (const auto& [chain, replica] : each->replicas()) {
+      const storage::ChainCore& core = replica->core();
+      text += fmt::format(
+          "\n  node {} chain {} version {}: received {:x} settled {:x} committed {:x}{}",
+          each->id(), chain.value(), core.version().value(), core.received(), core.settled(),
+          core.committed(), core.complete() ? " complete" : "");
+    }
+  }
+  return text;
 }
 
 void World::CompareReplicas() {

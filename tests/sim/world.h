@@ -73,6 +73,7 @@ class World {
   void CheckOrder();
   // Why it is not over yet; empty: it is.
   std::string Unsettled();
+  std::string TellChains();
   void CompareReplicas();
   void FinalReads();
 

@@ -4,6 +4,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -15,7 +16,9 @@ namespace sheaf::testing {
 
 // An engine that keeps chunks in memory and answers by Post, as the real one does: what is answered
 // is durable, changes of one chunk take effect in the order of the calls, and versions with a
-// ticket are held until Release. Faults: Health and a status that every call answers. Thread-safe.
+// ticket are held until Release. Faults: Health, a status that every call answers, and rot: bytes that
+// cannot be read until they are rewritten, overwritten or removed; a write beside them is refused.
+// Thread-safe.
 class FakeEngine : public storage::Engine {
  public:
   void FailWith(Status status) {
@@ -25,6 +28,15 @@ class FakeEngine : public storage::Engine {
   void SetHealth(Status status) {
     std::lock_guard lock(mutex_);
     health_ = std::move(status);
+  }
+  // The page of the chunk around `offset`.
+  void Rot(const ChunkKey& key, uint32_t offset) {
+    std::lock_guard lock(mutex_);
+    rotten_.insert({key, offset / kPage});
+  }
+  size_t rotten() const {
+    std::lock_guard lock(mutex_);
+    return rotten_.size();
   }
   // Calls stay unanswered until Release. For requests that must be under way.
   void Hold() {
@@ -61,6 +73,8 @@ class FakeEngine : public storage::Engine {
       answer.state = StateOf(chunk);
       const size_t begin = std::min<size_t>(offset, bytes.size());
       const size_t count = std::min<size_t>(length, bytes.size() - begin);
+      if (count > 0 && IsRotten(key, begin, begin + count))
+        return Status{Code::kCorrupt, "fake engine: checksum mismatch"};
       if (count > 0) {
         answer.buffer = io.Allocate(count);
         if (!answer.buffer) return Status{Code::kBusy, "fake engine: no buffer"};
@@ -133,6 +147,26 @@ class FakeEngine : public storage::Engine {
       chunk->second.version = want.version.value();
       chunk->second.chain_version = want.chain_version;
       return StateOf(chunk->second);
+    }();
+    Answer(io, std::move(done), std::move(result));
+  }
+
+  void Rewrite(storage::IoContext& io, WriteArgs args, ChunkVersion version,
+               StateDone done) override {
+    Result<ChunkState> result = [&]() -> Result<ChunkState> {
+      std::lock_guard lock(mutex_);
+      if (!failure_.ok()) return failure_;
+      if (versions_.contains(args.key)) return Status{Code::kBusy, "fake engine: versions are held"};
+      const Version chunk = Newest(args.key);
+      if (StateOf(chunk).version != version) return Status{Code::kStale, "fake engine: another"};
+      const size_t end = args.offset + args.bytes.size();
+      if (end > chunk->bytes.size() ||
+          !std::equal(args.bytes.begin(), args.bytes.end(), chunk->bytes.begin() + args.offset)) {
+        return Status{Code::kCorrupt, "fake engine: these are not its bytes"};
+      }
+      for (size_t page = args.offset / kPage; page * kPage < end; ++page)
+        rotten_.erase({args.key, page});
+      return StateOf(chunk);
     }();
     Answer(io, std::move(done), std::move(result));
   }
@@ -257,7 +291,28 @@ class FakeEngine : public storage::Engine {
             chunk.chain_version, Crc32c(chunk.bytes), 0};
   }
 
+  static constexpr size_t kPage = 256 << 10;  // of rot
+
   // All of these with the mutex held, but Take.
+  bool IsRotten(const ChunkKey& key, size_t begin, size_t end) const {
+    return std::any_of(rotten_.begin(), rotten_.end(), [&](const auto& rot) {
+      return rot.first == key && rot.second * kPage < end && begin < (rot.second + 1) * kPage;
+    });
+  }
+  Status WriteOver(const WriteArgs& args) {
+    const size_t end = args.offset + args.bytes.size();
+    for (auto rot = rotten_.begin(); rot != rotten_.end();) {
+      const size_t page = rot->second * kPage;
+      if (rot->first != args.key || page >= end || page + kPage <= args.offset) {
+        ++rot;
+      } else if (args.offset <= page && page + kPage <= end) {
+        rot = rotten_.erase(rot);
+      } else {
+        return {Code::kCorrupt, "fake engine: what is beside it cannot be read"};
+      }
+    }
+    return Status::Ok();
+  }
   Version Newest(const ChunkKey& key) const {
     const auto chunk = chunks_.find(key);
     return chunk != chunks_.end() ? Version(chunk->second) : std::nullopt;
@@ -276,6 +331,7 @@ class FakeEngine : public storage::Engine {
       chunks_[key] = std::move(*version);
     } else {
       chunks_.erase(key);
+      std::erase_if(rotten_, [&](const auto& rot) { return rot.first == key; });
     }
   }
   void PutRows(const std::vector<StreamRow>& rows) {
@@ -316,6 +372,7 @@ class FakeEngine : public storage::Engine {
     if (!failure_.ok()) return failure_;
     const ChunkKey& key = change.args.key;
     Version before = Newest(key);
+    if (change.kind == Change::Kind::kWrite) RETURN_IF_ERROR(WriteOver(change.args));
     ASSIGN_OR_RETURN(Version after, Next(before, change));
     const ChunkState state = StateOf(after);
     const bool changed = state.version != StateOf(before).version;
@@ -348,6 +405,7 @@ class FakeEngine : public storage::Engine {
   std::map<ChunkKey, Chunk> chunks_;  // the newest versions
   std::map<ChunkKey, std::vector<HeldVersion>> versions_;
   std::map<RowKey, StreamRow> rows_;
+  std::set<std::pair<ChunkKey, size_t>> rotten_;  // chunk and page
   Status failure_;
   Status health_;
   bool holding_ = false;

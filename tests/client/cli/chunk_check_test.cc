@@ -142,6 +142,14 @@ class FakeCluster final : public CheckSource {
     return page;
   }
 
+  // There is one of each chunk.
+  Result<proto::ListChunksResponse> ListReplica(uint32_t chain, uint32_t,
+                                                std::optional<ChunkId> after,
+                                                std::optional<uint64_t> data_id,
+                                                uint32_t limit) override {
+    return ListChunks(chain, after, data_id, limit);
+  }
+
   std::map<uint64_t, File> files;  // by inode
   std::map<std::pair<uint32_t, ChunkId>, uint32_t> chunks;
   std::vector<proto::Finding> names;

@@ -27,6 +27,18 @@ TEST(StatusTableTest, ShowsNodesTargetsAndChains) {
   }
 }
 
+TEST(StatusTableTest, ShowsThatNoReplicaHoldsAChainsData) {
+  auto table = StatusTable(R"({"health":"down","files":0,"used_bytes":0,
+    "raw_used_bytes":0,"total_bytes":0,"removal_backlog":0,"nodes":[],"targets":[],
+    "chains":[{"id":7,"version":2,"targets":[{"id":5,"state":"waiting"}],
+               "lost":[{"target":5,"uuid":"the-old-disk"}]},
+              {"id":8,"version":2,"targets":[{"id":5,"state":"waiting"}],"lost":[]}]})");
+  ASSERT_TRUE(table.ok()) << table.status().ToString();
+  EXPECT_THAT(*table, HasSubstr("5 waiting; no replica holds its data since disk the-old-disk of "
+                                "target 5 is gone"));
+  EXPECT_THAT(*table, HasSubstr("5 waiting; no replica holds its data (see"));
+}
+
 TEST(StatusTableTest, RefusesWhatIsNotOfThatForm) {
   EXPECT_EQ(StatusTable("").status().code(), Code::kProtocol);
   EXPECT_EQ(StatusTable("{}").status().code(), Code::kProtocol);

@@ -1,7 +1,7 @@
 // The manager's rules under random faults: one chain, a node for each member, and an oracle that
 // knows who holds which commit. Nodes act on the maps they have, under the leases they have,
 // whatever the manager has decided meanwhile; they are killed, restarted and cut off, and so is the
-// manager.
+// manager. Their disks are replaced, also by those that were there before, and they are drained.
 //
 // SHEAF_SEED repeats a run.
 
@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "meta/cluster/manager_state.h"
+#include "meta/cluster/membership.h"
 
 namespace sheaf::meta {
 namespace {
@@ -27,6 +28,7 @@ constexpr LeaseOptions kLeases{};
 constexpr milliseconds kStep{10};
 constexpr milliseconds kTick{50};
 constexpr size_t kMaxCommits = 4096;
+constexpr uint32_t kOthers = 100;  // ids of the other disks are above it
 
 uint64_t Seed() {
   const char* text = std::getenv("SHEAF_SEED");
@@ -37,10 +39,13 @@ bool TakesPart(proto::TargetState state) {
   return state == proto::SERVING || state == proto::SYNCING;
 }
 
-// A storage server of one target. What is durable survives a kill; the rest begins anew.
+// A storage server of one target in the chain, and another disk that shows who it is. What is
+// durable survives a kill; the rest begins anew.
 struct Node {
   uint32_t id = 0;
-  std::bitset<kMaxCommits> holds;  // durable
+  std::bitset<kMaxCommits> holds;                  // durable
+  int disk = 0;                                    // that holds it
+  std::map<int, std::bitset<kMaxCommits>> drawer;  // disks that were taken out
   bool alive = false;
   bool cut_off = false;  // from the manager
   int process = 0;
@@ -51,12 +56,15 @@ struct Node {
   proto::Chain chain;                // as of that map
   uint32_t complete_at_version = 0;  // of the chain
 
-  proto::TargetState State() const {
+  proto::ChainMember Member() const {
     for (const proto::ChainMember& member : chain.members()) {
-      if (member.target_id() == id) return member.state();
+      if (member.target_id() == id) return member;
     }
-    return proto::OFFLINE;
+    proto::ChainMember none;
+    none.set_state(proto::OFFLINE);
+    return none;
   }
+  proto::TargetState State() const { return Member().state(); }
   bool Acts(Clock::Instant now) const {
     return alive && registered && now < leased_until && TakesPart(State());
   }
@@ -64,19 +72,18 @@ struct Node {
 
 class Walk {
  public:
-  Walk(uint64_t seed, uint32_t size) : random_(seed), state_(kLeases, EmptyMap(), now_) {
-    nodes_.resize(size);
-    for (uint32_t i = 0; i < size; ++i) {
+  // A chain of `size` members, and nodes that are no member of it.
+  Walk(uint64_t seed, uint32_t size, uint32_t spare = 0)
+      : random_(seed), state_(kLeases, EmptyMap(), now_) {
+    nodes_.resize(size + spare);
+    for (uint32_t i = 0; i < size + spare; ++i) {
       nodes_[i].id = i + 1;
       Begin(nodes_[i]);
     }
     Run(milliseconds(100));
-    proto::CreateChainsRequest request;
-    request.set_replicas(size);
-    request.set_chains_per_target(1);
-    const auto members = state_.PlaceNewChains(request, now_);
-    CHECK(members.ok(), members.status().ToString());
-    state_.Apply(state_.PlanCreateChains({members->front()}, ChainId(1)));
+    std::vector<TargetId> members;
+    for (uint32_t i = 0; i < size; ++i) members.emplace_back(nodes_[i].id);
+    state_.Apply(state_.PlanCreateChains({members}, ChainId(1)));
     Run(milliseconds(1000));
   }
 
@@ -93,15 +100,64 @@ class Walk {
       Step();
     }
   }
+  // As Disturb, and operators change who holds the chain.
+  void Change(milliseconds time) {
+    for (milliseconds passed{0}; passed < time && !::testing::Test::HasFatalFailure();
+         passed += kStep) {
+      if (Chance(100)) ReplaceDisk(nodes_[random_() % nodes_.size()]);
+      if (Chance(50)) Drain(nodes_[random_() % nodes_.size()].id, Chance(2));
+      if (Chance(50)) ReplaceTarget();
+      Disturb(kStep);
+    }
+  }
   void Heal() {
-    for (Node& node : nodes_) {
-      node.cut_off = false;
-      if (!node.alive) Begin(node);
+    Recover();
+    if (!IsHeld()) {
+      ASSERT_GT(replaced_, 0) << Chain().ShortDebugString();
+      Reset();
     }
     Run(std::chrono::seconds(30));
     const proto::Chain chain = Chain();
+    ASSERT_TRUE(IsHeld()) << chain.ShortDebugString();
+    const int wanted = WantedMembers(chain);
+    ASSERT_GE(chain.members_size(), wanted);
+    ASSERT_LE(chain.members_size(), wanted + Draining()) << chain.ShortDebugString();
     for (const proto::ChainMember& member : chain.members()) {
-      ASSERT_EQ(member.state(), proto::SERVING);
+      ASSERT_EQ(member.state(), proto::SERVING) << chain.ShortDebugString();
+    }
+  }
+  // Nobody holds what was written: nobody serves, whoever comes, until the disk that did is back.
+  void LoseAndFind() {
+    Recover();
+    const size_t before = commits_;
+    for (Node& node : nodes_) {
+      Kill(node);
+      Run(RandomTime(milliseconds(100)));
+    }
+    Run(std::chrono::seconds(5));
+    for (Node& node : nodes_) TakeOut(node);
+    Recover();
+    ASSERT_FALSE(IsHeld()) << Chain().ShortDebugString();
+    ASSERT_EQ(commits_, before);
+    Node& found = nodes_[random_() % nodes_.size()];
+    Kill(found);
+    PutIn(found, 0);
+    Heal();
+  }
+  // Of one that is drained nothing is left, and what it held is elsewhere.
+  void DrainAndStop() {
+    Recover();
+    const uint32_t node = Chain().members(random_() % Chain().members_size()).target_id();
+    Drain(node, false);
+    Run(std::chrono::seconds(30));
+    ASSERT_FALSE(HasMember(Chain(), TargetId(node))) << Chain().ShortDebugString();
+    Kill(nodes_[node - 1]);
+    nodes_[node - 1].holds.reset();
+    Run(std::chrono::seconds(5));
+    const proto::Chain chain = Chain();
+    ASSERT_EQ(chain.members_size(), WantedMembers(chain));
+    for (const proto::ChainMember& member : chain.members()) {
+      ASSERT_EQ(member.state(), proto::SERVING) << chain.ShortDebugString();
     }
   }
 
@@ -144,13 +200,83 @@ class Walk {
     return map.chains().empty() ? proto::Chain() : map.chains(0);
   }
 
+  bool IsHeld() const { return meta::IsHeld(Chain()); }
+  int Draining() const {
+    const proto::ClusterMap map = state_.Map();
+    return static_cast<int>(std::count_if(
+        map.nodes().begin(), map.nodes().end(),
+        [](const proto::Node& node) { return node.state() == proto::NODE_DRAINING; }));
+  }
+  std::bitset<kMaxCommits> Lacks(const Node& node) const {
+    return committed_ & ~node.holds & ~given_up_;
+  }
+
+  void Recover() {
+    for (Node& node : nodes_) {
+      node.cut_off = false;
+      if (!node.alive) Begin(node);
+    }
+    Run(std::chrono::seconds(30));
+  }
+  void TakeOut(Node& node) {
+    Kill(node);
+    node.drawer[node.disk] = node.holds;
+    node.holds.reset();
+    node.disk = ++disks_;
+    ++replaced_;
+  }
+  void PutIn(Node& node, int disk) {
+    node.drawer[node.disk] = node.holds;
+    node.disk = disk;
+    node.holds = node.drawer.at(disk);
+    ++replaced_;
+  }
+  void ReplaceDisk(Node& node) {
+    if (node.drawer.empty() || Chance(2)) return TakeOut(node);
+    Kill(node);
+    auto which = node.drawer.begin();
+    std::advance(which, random_() % node.drawer.size());
+    PutIn(node, which->first);
+  }
+  void ApplyChange(const ManagerState::Change& change) {
+    if (change.ok() && change->has_value()) state_.Apply(**change);
+  }
+  void Drain(uint32_t node, bool undo) {
+    proto::DrainNodeRequest request;
+    request.set_node_id(node);
+    request.set_undo(undo);
+    ApplyChange(state_.PlanDrain(request, now_));
+  }
+  void ReplaceTarget() {
+    proto::ReplaceTargetRequest request;
+    request.set_old_id(nodes_[random_() % nodes_.size()].id);
+    request.set_new_id(nodes_[random_() % nodes_.size()].id);
+    ApplyChange(state_.PlanReplaceTarget(request, now_));
+  }
+  // An operator takes what one of them has.
+  void Reset() {
+    proto::ResetChainRequest request;
+    request.set_chain_id(1);
+    const proto::Chain chain = Chain();
+    request.set_target_id(chain.members(random_() % chain.members_size()).target_id());
+    const auto change = state_.PlanResetChain(request, now_);
+    ASSERT_TRUE(change.ok()) << change.status().ToString();
+    given_up_ |= Lacks(*Find(request.target_id()));
+    ApplyChange(change);
+  }
+
   void Begin(Node& node) {
     ++node.process;
     node.alive = true;
     node.next_beat = now_;
   }
   static void Kill(Node& node) {
-    node = {.id = node.id, .holds = node.holds, .cut_off = node.cut_off, .process = node.process};
+    node = {.id = node.id,
+            .holds = node.holds,
+            .disk = node.disk,
+            .drawer = node.drawer,
+            .cut_off = node.cut_off,
+            .process = node.process};
   }
   // What is durable of the map is all of it: no change is left half made here.
   void RestartManager() { state_ = ManagerState(kLeases, state_.Map(), now_); }
@@ -185,13 +311,18 @@ class Walk {
     request.set_uuid("node" + std::to_string(node.id));
     request.set_process(std::to_string(node.process));
     request.mutable_addresses()->set_framed("10.0.0.1:7710");
-    request.add_targets()->set_uuid("disk" + std::to_string(node.id));
+    request.add_targets()->set_uuid("disk" + std::to_string(node.id) + "." +
+                                    std::to_string(node.disk));
     request.mutable_targets(0)->set_state(proto::UP_TO_DATE);
+    request.mutable_targets(0)->set_place("/mnt/disk");
+    *request.add_targets() = request.targets(0);
+    request.mutable_targets(1)->set_uuid("other" + std::to_string(node.id));
+    request.mutable_targets(1)->set_place("/mnt/other");
     const auto needed = state_.CheckRegister(request);
     CHECK(needed.ok(), needed.status().ToString());
     if (!state_.MayRegister(request, now_)) return;
     std::vector<TargetId> targets;
-    if (needed->targets > 0) targets.emplace_back(node.id);
+    if (needed->targets > 0) targets = {TargetId(node.id), TargetId(node.id + kOthers)};
     const auto change = state_.PlanRegister(request, NodeId(node.id), targets, now_);
     if (change.has_value()) state_.Apply(*change);
     (void)state_.Registered(request, now_);
@@ -258,7 +389,7 @@ class Walk {
       members.push_back(node);
     }
     for (Node* node : members) node->holds.set(commits_);
-    ++commits_;
+    committed_.set(commits_++);
   }
 
   void Resync() {
@@ -276,16 +407,18 @@ class Walk {
   void Check() {
     const proto::Chain chain = Chain();
     for (const proto::ChainMember& member : chain.members()) {
-      if (member.state() != proto::SERVING) continue;
-      ASSERT_EQ(Find(member.target_id())->holds.count(), commits_)
+      // By the map as it is; a server whose disk was replaced serves nothing before it is known.
+      const Node& node = *Find(member.target_id());
+      if (member.state() != proto::SERVING || (replaced_ > 0 && !node.registered)) continue;
+      ASSERT_TRUE(Lacks(node).none())
           << "target " << member.target_id() << ": " << chain.ShortDebugString();
     }
     for (const Node& node : nodes_) {
       if (!node.Acts(now_)) continue;
       const auto [acted, first] = acted_.try_emplace({node.id, node.chain.version()}, node.process);
       ASSERT_EQ(acted->second, node.process) << "target " << node.id << " goes on";
-      if (node.State() != proto::SERVING) continue;
-      ASSERT_EQ(node.holds.count(), commits_) << "target " << node.id << " answers what is stale";
+      if (node.State() != proto::SERVING || node.Member().leaving()) continue;
+      ASSERT_TRUE(Lacks(node).none()) << "target " << node.id << " answers what is stale";
     }
   }
 
@@ -294,20 +427,24 @@ class Walk {
   ManagerState state_;
   std::vector<Node> nodes_;
   size_t commits_ = 0;
+  std::bitset<kMaxCommits> committed_;
+  std::bitset<kMaxCommits> given_up_;  // by an operator
+  int disks_ = 0;
+  int replaced_ = 0;
   std::map<std::pair<uint32_t, uint32_t>, int> acted_;  // process by target and chain version
 };
 
 class ManagerWalkTest : public ::testing::Test {
  protected:
   template <typename Faults>
-  void ForMany(int walks, Faults faults) {
+  void ForMany(int walks, Faults faults, uint32_t spare = 0) {
     const uint64_t seed = Seed();
     std::cout << "SHEAF_SEED=" << seed << std::endl;
     for (int i = 0; i < walks; ++i) {
       for (uint32_t size = 1; size <= 4; ++size) {
         SCOPED_TRACE("SHEAF_SEED=" + std::to_string(seed + i) + ", " + std::to_string(size) +
                      " members");
-        Walk walk(seed + i, size);
+        Walk walk(seed + i, size, spare);
         if (!HasFatalFailure()) faults(walk);
         if (HasFatalFailure()) return;
       }
@@ -322,6 +459,29 @@ TEST_F(ManagerWalkTest, WhoeverServesHoldsEveryCommitAndTheChainHeals) {
       if (!HasFatalFailure()) walk.Heal();
     }
   });
+}
+
+TEST_F(ManagerWalkTest, WhoeverServesHoldsEveryCommitWhateverOperatorsChange) {
+  for (uint32_t spare : {0u, 2u}) {
+    ForMany(
+        10,
+        [](Walk& walk) {
+          for (int i = 0; i < 2 && !HasFatalFailure(); ++i) {
+            walk.Change(std::chrono::seconds(20));
+            if (!HasFatalFailure()) walk.Heal();
+          }
+        },
+        spare);
+  }
+}
+
+TEST_F(ManagerWalkTest, AChainWhoseDisksWereAllReplacedWaitsForOneOfThem) {
+  ForMany(10, [](Walk& walk) { walk.LoseAndFind(); });
+}
+
+TEST_F(ManagerWalkTest, ADrainedNodeHoldsNothingAnyMore) {
+  ForMany(
+      10, [](Walk& walk) { walk.DrainAndStop(); }, 1);
 }
 
 TEST_F(ManagerWalkTest, AnyOneOfThoseThatWentTogetherResumesTheChain) {

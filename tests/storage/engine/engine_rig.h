@@ -135,7 +135,7 @@ class EngineRig {
     });
   }
 
-  // Of a chain's replica; Apply, Revert and Stamp are called on the test's own thread.
+  // Of a chain's replica; Apply, Revert, Stamp and Rewrite are called on the test's own thread.
   Engine::Change WriteChange(const Engine::ChunkKey& key, uint64_t ticket, uint32_t offset,
                              const Bytes& bytes) {
     return {.kind = Engine::Change::Kind::kWrite,
@@ -174,6 +174,14 @@ class EngineRig {
   Result<Engine::ChunkState> Stamp(const Engine::ChunkKey& key, const Engine::ChunkState& want) {
     return StartHere<Result<Engine::ChunkState>>([&](auto done) {
              engine_->Stamp(*io_, key, want, done);
+           })
+        .get();
+  }
+  Result<Engine::ChunkState> Rewrite(const Engine::ChunkKey& key, uint32_t offset,
+                                     const Bytes& bytes, uint64_t version, size_t misalign = 0) {
+    return StartHere<Result<Engine::ChunkState>>([&](auto done) {
+             engine_->Rewrite(*io_, Args(key, offset, bytes, 0, misalign), ChunkVersion(version),
+                              done);
            })
         .get();
   }

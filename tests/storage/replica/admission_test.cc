@@ -72,6 +72,13 @@ TEST_F(AdmissionTest, TheLeaseComesBeforeTheVersion) {
   EXPECT_EQ(Verdict(), Code::kNotServing);
 }
 
+TEST_F(AdmissionTest, AMemberThatLeavesAnswersNoReads) {
+  map_.chains.at(ChainId(7)).members[0].leaving = true;
+  EXPECT_EQ(Verdict(), Code::kOk) << "it takes part in every commit still";
+  request_.access = Access::kRead;
+  EXPECT_EQ(Verdict(), Code::kNotServing);
+}
+
 TEST_F(AdmissionTest, AMemberThatDoesNotServeRefuses) {
   for (auto state :
        {proto::WAITING, proto::LAST_SERVING, proto::OFFLINE, proto::TARGET_STATE_UNSPECIFIED}) {

@@ -77,6 +77,24 @@ TEST_F(ReplicaSetTest, TheReplicaStaysAcrossChainVersions) {
   EXPECT_EQ(replicas_.StillAdmits(Asking(3)).code(), Code::kWrongChain);
 }
 
+TEST_F(ReplicaSetTest, AReplicaOfAChainThatTheNodeIsNoLongerInStops) {
+  replicas_.ExtendLease(clock_.Now() + seconds(5));
+  replicas_.ApplyMap(MapOf(1, 3));
+  const auto before = replicas_.Find(Asking(3));
+  ASSERT_TRUE(before.ok());
+  proto::ClusterMap without = MapOf(2, 4);
+  without.mutable_chains(0)->mutable_members(0)->set_target_id(2);
+  replicas_.ApplyMap(without);
+  EXPECT_EQ(replicas_.Find(Asking(4)).status().code(), Code::kWrongChain);
+  EXPECT_EQ(replicas_.FindForPeer(ChainId(7)).status().code(), Code::kWrongChain);
+  EXPECT_TRUE((*before)->stopped());
+  replicas_.ApplyMap(MapOf(3, 5));
+  const auto again = replicas_.Find(Asking(5));
+  ASSERT_TRUE(again.ok());
+  EXPECT_NE(*again, *before);
+  EXPECT_FALSE((*again)->stopped());
+}
+
 TEST_F(ReplicaSetTest, NamesItsTargetsOnceTheMapDoes) {
   EXPECT_EQ(replicas_.TargetIdOf(0), TargetId(0));
   replicas_.ApplyMap(MapOf(1, 3));

@@ -72,6 +72,17 @@ TEST_F(ScrubberTest, NamesWhatIsBadAndGoesOn) {
   EXPECT_EQ(Now().bad_count, 1u);
 }
 
+TEST_F(ScrubberTest, WhatIsRepairedIsBadNoMore) {
+  rig_.disk().RotBits(0, 100);
+  MakeScrubber();
+  ASSERT_TRUE(Eventually([&] { return Now().passes == 1; }));
+  ASSERT_EQ(Now().bad.size(), 1u);
+  scrubber_->Repaired(Now().bad[0].key);
+  scrubber_->Repaired(Key(9, 9, 9));  // that a reader came upon
+  EXPECT_EQ(Now().bad_count, 0u);
+  EXPECT_EQ(Now().repaired, 2u);
+}
+
 TEST_F(ScrubberTest, ForgetsWhatWasWrittenAnewOrRemoved) {
   rig_.disk().RotBits(0, 100);
   MakeScrubber();

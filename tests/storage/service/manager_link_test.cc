@@ -325,7 +325,7 @@ TEST_F(ManagerLinkTest, NamesTheClusterItBelongsTo) {
   known_cluster_ = "the-cluster";
   Link();
   AwaitServing(true);
-  EXPECT_TRUE(remembered_.empty());
+  EXPECT_EQ(remembered_, "the-cluster") << "by a disk that was replaced, too";
   manager_.Set([](FakeManager& manager) {
     EXPECT_EQ(manager.last_registration_.cluster_uuid(), "the-cluster");
   });

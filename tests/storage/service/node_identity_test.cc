@@ -1,6 +1,7 @@
 #include "storage/service/node_identity.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 #include <sys/stat.h>
 
 #include <fstream>
@@ -27,6 +28,15 @@ TEST_F(NodeIdentityTest, IsMadeOnceAndKept) {
   EXPECT_TRUE(first->cluster_uuid.empty());
   std::swap(directories_[0], directories_[1]);
   EXPECT_EQ(LoadNodeIdentity(directories_)->node_uuid, first->node_uuid);
+}
+
+TEST_F(NodeIdentityTest, IsKeptWhicheverDiskIsReplaced) {
+  auto first = LoadNodeIdentity(directories_);
+  ASSERT_TRUE(first.ok());
+  for (const std::string& replaced : directories_) {
+    ASSERT_EQ(unlink((replaced + "/NODE").c_str()), 0);
+    EXPECT_EQ(LoadNodeIdentity(directories_)->node_uuid, first->node_uuid);
+  }
 }
 
 TEST_F(NodeIdentityTest, RemembersItsClusterInEveryTarget) {
