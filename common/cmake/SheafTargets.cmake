@@ -1,8 +1,20 @@
 # Two interface targets carry the flags; four functions make every target in the tree.
+#
+# SHEAF_UNITY compiles up to eight sources of a target at once. ALONE names those among SOURCES that
+# cannot be: what they have in an unnamed namespace is called as in one of the others.
+set(CMAKE_UNITY_BUILD ${SHEAF_UNITY})
+set(CMAKE_UNITY_BUILD_BATCH_SIZE 8)
+function(sheaf_compile_alone)
+  set_source_files_properties(${ARGN} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+endfunction()
 
 add_library(sheaf_warnings INTERFACE)
 target_compile_options(sheaf_warnings INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor
                                                 -Woverloaded-virtual -Wno-missing-field-initializers)
+if(SHEAF_UNITY AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # The included files are sources: what they have in unnamed namespaces is nobody else's.
+  target_compile_options(sheaf_warnings INTERFACE -Wno-subobject-linkage)
+endif()
 if(SHEAF_WERROR)
   target_compile_options(sheaf_warnings INTERFACE -Werror)
 endif()
@@ -22,9 +34,10 @@ if(SHEAF_FUZZ)
   target_link_options(sheaf_sanitize INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
-# sheaf_library(NAME SOURCES ... [PUBLIC deps ...] [PRIVATE deps ...]): static library sheaf_NAME, alias sheaf::NAME.
+# sheaf_library(NAME SOURCES ... [ALONE ...] [PUBLIC deps ...] [PRIVATE deps ...]): static library sheaf_NAME, alias sheaf::NAME.
 function(sheaf_library name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;ALONE;PUBLIC;PRIVATE" ${ARGN})
+  sheaf_compile_alone(${ARG_ALONE})
   add_library(sheaf_${name} STATIC ${ARG_SOURCES})
   add_library(sheaf::${name} ALIAS sheaf_${name})
   target_include_directories(sheaf_${name} PUBLIC ${CMAKE_SOURCE_DIR})
@@ -39,9 +52,10 @@ function(sheaf_binary name)
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} sheaf_sanitize sheaf_warnings)
 endfunction()
 
-# sheaf_test(NAME SOURCES ... DEPS ... [LABELS ...] [TIMEOUT s]): one GoogleTest program, one ctest entry.
+# sheaf_test(NAME SOURCES ... DEPS ... [ALONE ...] [LABELS ...] [TIMEOUT s]): one GoogleTest program, one ctest entry.
 function(sheaf_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;ALONE;DEPS;LABELS" ${ARGN})
+  sheaf_compile_alone(${ARG_ALONE})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gtest GTest::gmock GTest::gtest_main
                                         sheaf_sanitize sheaf_warnings)

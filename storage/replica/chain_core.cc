@@ -131,6 +131,7 @@ void ChainCore::Adopt(const ChainView& view) {
   token_ = {};
   early_tokens_.clear();
   durable_sent_ = 0;
+  tokens_under_way_ = 0;
   send_broken_ = durable_broken_ = false;
 }
 

@@ -133,6 +133,7 @@ class ChainCore : private ResyncHost {
   // Beyond what a chain makes in a hundred years.
   static constexpr uint64_t kMaxSequence = (uint64_t{1} << 40) - 1;
   static constexpr size_t kMaxEntries = 4096;  // received and not committed; beyond: kBusy
+  static constexpr size_t kMaxTokensUnderWay = 2;  // what becomes durable meanwhile shares the next
 
   ChainCore(ChainId chain, TargetId self, ChainHost& host);
 
@@ -325,6 +326,7 @@ class ChainCore : private ResyncHost {
   // Towards the one behind.
   uint64_t next_to_send_ = 1;
   uint64_t durable_sent_ = 0;
+  size_t tokens_under_way_ = 0;  // of this version, not to the mirror
   bool send_broken_ = false;
   bool durable_broken_ = false;
   uint64_t mirror_base_ = 0;

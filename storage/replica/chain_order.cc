@@ -62,12 +62,14 @@ void ChainCore::OnReplicateReply(ChainVersion version, uint64_t sequence,
 }
 
 void ChainCore::OnDurableReply(ChainVersion version, const Result<uint64_t>& committed) {
-  if (version != version_) return;
+  if (version != version_ || mirror_) return;
+  --tokens_under_way_;
   if (!committed.ok()) {
     durable_broken_ = true;
-  } else if (!mirror_ && !IsTail()) {
-    CommitThrough(std::min(*committed, settled_));
+    return;
   }
+  CommitThrough(std::min(*committed, settled_));
+  Advance();  // what has become durable meanwhile
 }
 
 void ChainCore::Tick() {
@@ -180,8 +182,9 @@ void ChainCore::Advance() {
     CommitThrough(mirror_ ? std::min(through, MirrorCounts()) : through);
     if (!mirror_ || committed_ == before) return;
     host_.SendDurable(*mirror_, {version_, self_, committed_, 0, committed_});
-  } else if (through > durable_sent_) {
+  } else if (through > durable_sent_ && tokens_under_way_ < kMaxTokensUnderWay) {
     durable_sent_ = through;
+    ++tokens_under_way_;
     host_.SendDurable(*Behind(), {version_, self_, through, last_abort_, committed_});
   }
 }

@@ -6,7 +6,7 @@
 #   SHEAF_JOBS   compilers and fuzzers at once (default: one a core, less where memory is short)
 #
 # Fails when any has found something, after all have had their time; the input that does it is in
-# build/fuzz/found, named in the output.
+# build/asan/found, named in the output.
 set -euo pipefail
 
 case "${1:-}" in
@@ -29,29 +29,29 @@ memory_gib=$(awk '/MemTotal/ { print int($2 / 1048576) }' /proc/meminfo)
 cores=$(nproc)
 jobs=${SHEAF_JOBS:-$((memory_gib < cores ? (memory_gib > 1 ? memory_gib : 1) : cores))}
 
-cmake --preset fuzz
-cmake --build --preset fuzz -j "$jobs" --target fuzzers make_corpus
+cmake --preset asan
+cmake --build --preset asan -j "$jobs" --target fuzzers make_corpus
 
 # In memory: some decoders read files.
 work=$(mktemp -d -p "$(if [[ -w /dev/shm ]]; then echo /dev/shm; else echo "${TMPDIR:-/tmp}"; fi)")
 export TMPDIR=$work
 trap 'rm -rf "$work"' EXIT
-build/fuzz/bin/make_corpus "$work"
+build/asan/bin/make_corpus "$work"
 names=("$@")
 if ((${#names[@]} == 0)); then
-  for program in build/fuzz/bin/*_fuzzer; do
+  for program in build/asan/bin/*_fuzzer; do
     names+=("$(basename "$program" _fuzzer)")
   done
 fi
-mkdir -p build/fuzz/found
+mkdir -p build/asan/found
 
 # No allocation of a decoder is in proportion to a number it has read: 64 MiB is far above any input.
 run_one() {
   local name=$1 code=0
   mkdir -p "$work/$name"
-  "build/fuzz/bin/${name}_fuzzer" -max_total_time="$seconds" -timeout=10 -max_len=65536 \
+  "build/asan/bin/${name}_fuzzer" -max_total_time="$seconds" -timeout=10 -max_len=65536 \
     -malloc_limit_mb=64 -rss_limit_mb=1024 -print_final_stats=1 \
-    -artifact_prefix="build/fuzz/found/$name-" "$work/$name" >"$work/$name.log" 2>&1 || code=$?
+    -artifact_prefix="build/asan/found/$name-" "$work/$name" >"$work/$name.log" 2>&1 || code=$?
   if ((code == 0)); then
     printf '%-16s ok      %s runs\n' "$name" \
       "$(sed -n 's/^stat::number_of_executed_units: *//p' "$work/$name.log")"
