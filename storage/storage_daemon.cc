@@ -82,12 +82,12 @@ Status StorageDaemon::Listen(const StorageConfig& config) {
   ASSIGN_OR_RETURN(*addresses_.mutable_framed(),
                    Advertised(socket.get(), framed, config.advertise));
   listeners_.push_back(std::move(socket));
+  addresses_.set_boot_id(BootId());
   if (config.unix_path.empty()) return Status::Ok();
   ASSIGN_OR_RETURN(const Address local, Address::Parse("unix:" + config.unix_path));
   ASSIGN_OR_RETURN(UniqueFd unix_socket, sheaf::Listen(local, kBacklog));
   listeners_.push_back(std::move(unix_socket));
   addresses_.set_unix_path(config.unix_path);
-  addresses_.set_boot_id(BootId());
   return Status::Ok();
 }
 

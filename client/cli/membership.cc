@@ -8,11 +8,11 @@
 #include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <set>
 
 #include "client/cli/cluster_calls.h"
 #include "client/cli/paths.h"
+#include "common/clock.h"
 
 namespace sheaf::cli {
 namespace {
@@ -22,6 +22,8 @@ using Json = nlohmann::ordered_json;
 // A person waits for these.
 constexpr std::chrono::milliseconds kTimeout{10'000};
 constexpr std::chrono::milliseconds kPollEvery{500};
+constexpr std::chrono::milliseconds kPollTimeout{2000};
+constexpr std::chrono::seconds kAwayTold{5};  // then it is said that nobody answers
 
 CLI::App* AddCommand(CLI::App& parent, const char* name, const char* help,
                      const std::shared_ptr<MembershipOptions>& options) {
@@ -58,6 +60,14 @@ class Progress {
     std::fprintf(stderr, screen_ ? "\rnode %u: %s left\033[K" : "node %u: %s left\n", node,
                  Chains(left).c_str());
   }
+  // Also where only the result is asked for: whoever waits wants to know why.
+  void ShowAway(uint32_t node, const std::string& why, uint32_t timeout_s) {
+    End();
+    shown_ = kNothing;
+    std::fprintf(stderr,
+                 "node %u: the metadata service does not answer (%s); waiting up to %u s for it\n",
+                 node, why.c_str(), timeout_s);
+  }
   void End() const {
     if (screen_ && shown_ != kNothing) std::fputc('\n', stderr);
   }
@@ -69,12 +79,37 @@ class Progress {
   uint32_t shown_ = kNothing;
 };
 
-// The metadata service may be away for a while: what it was told to do goes on.
+Status Away(const MembershipOptions& options, const Status& last) {
+  const std::string node = std::to_string(options.id);
+  return {Code::kDeadline, "drain node " + node + ": the metadata service has not answered for " +
+                               std::to_string(options.timeout_s) + " s (" + last.message() +
+                               "); the node is drained all the same once it is back: `sheaf node "
+                               "drain " +
+                               node + "` waits for that again"};
+}
+
+// The metadata service may be away for a while: what it was told to do goes on when it is back.
 Status AwaitDrained(ClusterCalls& calls, const MembershipOptions& options) {
   Progress progress(options);
+  Clock::Instant answered = Clock::System().Now();
+  bool told = false;
   for (;; poll(nullptr, 0, static_cast<int>(kPollEvery.count()))) {
-    const auto status = calls.GetStatus(kTimeout);
-    if (!status.ok()) continue;
+    const auto status = calls.GetStatus(kPollTimeout);
+    const Clock::Instant now = Clock::System().Now();
+    if (!status.ok()) {
+      const Clock::Instant away = now - answered;
+      if (away >= std::chrono::seconds(options.timeout_s)) {
+        progress.End();
+        return Away(options, status.status());
+      }
+      if (away >= kAwayTold && !told) {
+        progress.ShowAway(options.id, status.status().message(), options.timeout_s);
+        told = true;
+      }
+      continue;
+    }
+    answered = now;
+    told = false;
     const proto::Node* node = FindNode(status->map(), options.id);
     if (node == nullptr || node->state() != proto::NODE_DRAINING) {
       progress.End();
@@ -110,6 +145,11 @@ CLI::App* AddDrain(CLI::App& parent, const std::shared_ptr<MembershipOptions>& o
                                "safe to stop it. Interrupted, it goes on by itself.",
                                options);
   drain->add_option("node", options->id, "The node's id (sheaf node list)")->required();
+  drain
+      ->add_option("--timeout", options->timeout_s,
+                   "Seconds without an answer of the metadata service until waiting is given up; "
+                   "draining goes on")
+      ->capture_default_str();
   drain->add_flag("--undo", options->undo, "Let it take part again; what was moved stays moved");
   return drain;
 }

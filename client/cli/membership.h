@@ -18,6 +18,7 @@ struct MembershipOptions {
   uint32_t id = 0;      // of the node, target or chain that is changed
   uint32_t target = 0;  // the new target; the one whose bytes are to count
   bool undo = false;
+  uint32_t timeout_s = 60;  // that the metadata service may be away
   bool accept_loss = false;
 };
 
@@ -26,7 +27,8 @@ CLI::App* AddDrain(CLI::App& parent, const std::shared_ptr<MembershipOptions>& o
 CLI::App* AddReplace(CLI::App& parent, const std::shared_ptr<MembershipOptions>& options);
 CLI::App* AddReset(CLI::App& parent, const std::shared_ptr<MembershipOptions>& options);
 
-// Returns once the node is a member of no chain; shows how many are left meanwhile.
+// Returns once the node is a member of no chain; shows how many are left meanwhile. kDeadline: the
+// metadata service was away for too long.
 Status DrainNode(const MembershipOptions& options);
 Status ReplaceTarget(const MembershipOptions& options);
 Status ResetChain(const MembershipOptions& options);

@@ -77,7 +77,8 @@ Result<ReplicaCheck::Members> ReplicaCheck::MembersOf(uint32_t id) {
   for (const proto::Chain& chain : map.chains()) {
     if (chain.id() != id) continue;
     for (const proto::ChainMember& member : chain.members()) {
-      if (member.state() == proto::SERVING) members.targets.push_back(member.target_id());
+      if (member.state() != proto::SERVING || member.leaving()) continue;
+      members.targets.push_back(member.target_id());
     }
   }
   return members;

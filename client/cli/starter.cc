@@ -106,7 +106,7 @@ Status Starter::CheckStarted() {
 Status Starter::NodesAreUp(ClusterCalls& calls) {
   ASSIGN_OR_RETURN(const proto::ClusterStatus status, calls.GetStatus(kCallTimeout));
   uint32_t up = 0;
-  for (const proto::Node& node : status.map().nodes()) up += node.state() == proto::NODE_UP;
+  for (const proto::Node& node : status.map().nodes()) up += node.state() != proto::NODE_DOWN;
   // A node that the map still holds for up, from before, is not up before it has come again.
   std::set<int64_t> pids;
   for (const proto::Node& node : status.map().nodes()) pids.insert(node.pid());

@@ -216,9 +216,11 @@ void ClusterManager::TryRegister(Registration registration, bool stopping) {
   }
   if (may) return registration.done(DoRegister(registration.request, now));
   if (now >= registration.until) {
-    return registration.done(
-        Status(Code::kUnavailable, "register node " + registration.request.uuid() +
-                                       ": its targets are still in service as they were"));
+    return registration.done(Status(
+        Code::kUnavailable,
+        "register node " + registration.request.uuid() +
+            ": it, or a target of it, is still in service elsewhere; stop that server first, "
+            "or remove NODE from targets that are to be a node of their own"));
   }
   std::lock_guard lock(queue_mutex_);
   held_.emplace_back([this, registration = std::move(registration)](bool is_stopping) {

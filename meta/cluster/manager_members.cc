@@ -40,11 +40,16 @@ std::vector<PlacementTarget> ManagerState::StayingMembers(const proto::Chain& ch
   return staying;
 }
 
-std::vector<SpareTarget> ManagerState::Spares(Clock::Instant now) const {
+std::map<uint32_t, uint32_t> ManagerState::ChainsByTarget() const {
   std::map<uint32_t, uint32_t> chains;
   for (const auto& [id, chain] : chains_) {
     for (const proto::ChainMember& member : chain.members()) ++chains[member.target_id()];
   }
+  return chains;
+}
+
+std::vector<SpareTarget> ManagerState::Spares(Clock::Instant now) const {
+  std::map<uint32_t, uint32_t> chains = ChainsByTarget();
   std::vector<SpareTarget> spares;
   for (const auto& [id, target] : targets_) {
     const TargetId target_id(id);
@@ -148,7 +153,8 @@ Result<std::optional<proto::Chain>> ManagerState::Replaced(
                                       Name("target", to.value()));
   }
   if (meta::TakesPart(MemberOf(chain, from.value()))) return std::optional(AddMember(chain, to));
-  proto::Chain next = ReplaceMember(chain, from, to, targets_.at(to.value()).row.uuid());
+  proto::Chain next = ReplaceMember(chain, from, targets_.at(from.value()).row.uuid(), to,
+                                    targets_.at(to.value()).row.uuid());
   if (IsHeld(chain) && !IsHeld(next) && !request.accept_loss()) {
     return Status(Code::kInvalid, what + "it is the last that holds every write to " +
                                       Name("chain", chain.id()) +
@@ -188,22 +194,33 @@ Status ManagerState::AddReplacements(NodeId node, Clock::Instant now,
                                      proto::ClusterMap* change) const {
   std::vector<SpareTarget> spares = Spares(now);
   std::erase_if(spares, [&](const SpareTarget& spare) { return spare.target.node == node; });
+  const std::map<uint32_t, uint32_t> chains = ChainsByTarget();
   for (const auto& [id, chain] : chains_) {
     if (!HasMemberOn(chain, node)) continue;
+    uint64_t bytes = 0;  // about what it holds: nobody counts by chain
+    for (const proto::ChainMember& member : chain.members()) {
+      const uint64_t used = targets_.at(member.target_id()).row.used_bytes();
+      bytes = std::max(bytes, used / chains.at(member.target_id()));
+    }
     std::vector<PlacementTarget> staying = StayingMembers(chain);
     std::erase_if(staying, [&](const PlacementTarget& member) { return member.node == node; });
     proto::Chain next = chain;
     while (static_cast<int>(staying.size()) < WantedMembers(chain)) {
-      const std::optional<TargetId> target = PlaceMember(staying, spares);
+      const std::optional<TargetId> target = PlaceMember(staying, bytes, spares);
       if (!target.has_value()) {
         return {Code::kInvalid,
                 "drain node " + ToString(node) + ": chain " + std::to_string(id) +
                     " has nowhere to go: there is no other node or failure domain with a target "
-                    "that is up; add a storage server first"};
+                    "that is up and has " +
+                    std::to_string(bytes) + " bytes free; add a storage server first"};
       }
       next = AddMember(next, *target);
       staying.push_back(PlacementOf(*target));
-      for (SpareTarget& spare : spares) spare.chains += spare.target.target == *target;
+      for (SpareTarget& spare : spares) {
+        if (spare.target.target != *target) continue;
+        ++spare.chains;
+        spare.free_bytes -= bytes;
+      }
     }
     if (next.version() == chain.version()) continue;
     next.set_version(chain.version() + 1);

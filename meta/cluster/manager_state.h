@@ -44,7 +44,8 @@ struct LeaseOptions {
 // Invariants:
 // 1. What map() shows is durable: it changes by Apply alone.
 // 2. A chain moves on from a member only when the member's lease has surely run out, or by the
-//    member's own report. From the plan on, its node gets no lease until it knows the new map.
+//    member's own report. From the plan on, its node gets no lease until it knows the new map. A
+//    node that says that it stops serves nothing from before it said so.
 // 3. For one lease after construction no silent node is given up: an earlier manager's leases may
 //    still run. What only brings members back need not wait.
 // 4. A member that syncs serves only once its own node, in its present process, has said of exactly
@@ -58,11 +59,13 @@ struct LeaseOptions {
 //    or synced, by the same change at the latest: whatever a server held in memory of a chain's
 //    version, it goes on with another. From its first word on the process before gets no lease.
 //    That one is over: a server's disks are locked by the one process that has them, and the new
-//    one has a disk that it had, or every disk of the node. Otherwise, as when a node's disks are
-//    spread over two hosts, it is first waited until the lease of the one before has run out.
+//    one has a disk that it had, or every disk of the node, on the same machine since the same
+//    boot. Otherwise, as when a disk is pulled out of a server that runs, it is first waited until
+//    the lease of the one before has run out.
 // 7. A chain goes on without a member only with members that were heard after that one was known to
-//    be over, or not long before. So those that go together, within about a heartbeat or two, are
-//    given up together, in whatever order that is seen, and any of them resumes the chain.
+//    be over, or, where its lease ran out, not long before. So those that go together, within about
+//    a heartbeat or two, are given up together, in whatever order that is seen, and any of them
+//    resumes the chain.
 // 8. A target's row names the disk that its chains' states are true of. When another disk comes to
 //    its place, the change that takes it in says that what the one before held is lost: so no disk
 //    serves, or resumes a chain, by what another one held.
@@ -160,8 +163,9 @@ class ManagerState {
     uint64_t must_know_version = 0;  // no lease before it has applied this map
     bool heard = false;              // since this manager began
     Clock::Instant heard_at{};
-    bool replaced = false;  // another process has asked to be the node's own
-    Clock::Instant replaced_at{};
+    bool replaced = false;     // another process has asked to be the node's own
+    bool stopped = false;      // its process has said so
+    Clock::Instant over_at{};  // when either was known
   };
   struct TargetEntry {
     proto::Target row;
@@ -174,7 +178,8 @@ class ManagerState {
   proto::Chain NextOf(const proto::Chain& chain, Clock::Instant now) const;
   bool Works(const TargetEntry& target, Clock::Instant now) const;
   static void TakeReport(TargetEntry& target, const proto::TargetReport& report);
-  // Whether the request's disks show that the node's process before is over.
+  // Whether the request's disks show that the node's process before is over. A lock says nothing
+  // of another machine; one that was booted anew has taken longer than a lease.
   bool HasItsDisks(const proto::RegisterNodeRequest& request, uint32_t node) const;
   // Whether a member on the node takes part in the chain's commits.
   bool TakesPart(const proto::Chain& chain, uint32_t node) const;
@@ -196,6 +201,7 @@ class ManagerState {
   bool HasMemberOn(const proto::Chain& chain, NodeId node) const;
   PlacementTarget PlacementOf(TargetId target) const;
   std::vector<PlacementTarget> StayingMembers(const proto::Chain& chain) const;
+  std::map<uint32_t, uint32_t> ChainsByTarget() const;
   std::vector<SpareTarget> Spares(Clock::Instant now) const;
   Status CheckReplacement(const proto::ReplaceTargetRequest& request, Clock::Instant now) const;
   Result<std::optional<proto::Chain>> Replaced(const proto::Chain& chain,

@@ -98,15 +98,11 @@ void ReplaceDisk(proto::Chain* chain, TargetId member, const std::string& before
   OrderMembers(chain);
 }
 
-proto::Chain ReplaceMember(const proto::Chain& chain, TargetId member, TargetId added,
-                           const std::string& uuid) {
+proto::Chain ReplaceMember(const proto::Chain& chain, TargetId member, const std::string& before,
+                           TargetId added, const std::string& after) {
   proto::Chain next = chain;
-  proto::ChainMember* row = Find(&next, member);
-  CHECK(!TakesPart(*row), "a member in service was replaced");
-  const bool held_all = !row->lost_uuid().empty() && row->lost_uuid() == uuid;
-  row->Clear();
-  row->set_target_id(added.value());
-  row->set_state(held_all ? proto::LAST_SERVING : proto::OFFLINE);
+  ReplaceDisk(&next, member, before, after);
+  Find(&next, member)->set_target_id(added.value());
   return Changed(std::move(next));
 }
 

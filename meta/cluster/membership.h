@@ -32,9 +32,9 @@ bool IsHeld(const proto::Chain& chain);
 void ReplaceDisk(proto::Chain* chain, TargetId member, const std::string& before,
                  const std::string& after);
 
-// `added` takes the place of a member that neither serves nor syncs. `uuid` is its disk's.
-proto::Chain ReplaceMember(const proto::Chain& chain, TargetId member, TargetId added,
-                           const std::string& uuid);
+// `added`, whose disk is `after`, takes the place of a member: all else as ReplaceDisk.
+proto::Chain ReplaceMember(const proto::Chain& chain, TargetId member, const std::string& before,
+                           TargetId added, const std::string& after);
 // One more member, the last.
 proto::Chain AddMember(const proto::Chain& chain, TargetId added);
 // What `member` holds counts as every commit; nobody else's does. REQUIRES: nobody serves.

@@ -127,7 +127,7 @@ Result<std::vector<std::vector<TargetId>>> PlaceChains(std::vector<PlacementTarg
   return chains;
 }
 
-std::optional<TargetId> PlaceMember(const std::vector<PlacementTarget>& members,
+std::optional<TargetId> PlaceMember(const std::vector<PlacementTarget>& members, uint64_t bytes,
                                     const std::vector<SpareTarget>& spares) {
   std::set<std::string> taken;
   for (const PlacementTarget& member : members) taken.insert(DomainOf(member));
@@ -136,7 +136,7 @@ std::optional<TargetId> PlaceMember(const std::vector<PlacementTarget>& members,
     return std::tuple(spare.chains, ~spare.free_bytes, spare.target.target);
   };
   for (const SpareTarget& spare : spares) {
-    if (taken.contains(DomainOf(spare.target))) continue;
+    if (spare.free_bytes < bytes || taken.contains(DomainOf(spare.target))) continue;
     if (best == nullptr || cost(spare) < cost(*best)) best = &spare;
   }
   return best == nullptr ? std::nullopt : std::optional(best->target.target);

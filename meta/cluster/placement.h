@@ -45,10 +45,10 @@ struct SpareTarget {
   uint64_t free_bytes = 0;
 };
 
-// Which of `spares` is to become a member of a chain beside `members`: of those that share no node
-// or domain with them, one with the fewest chains, and of these the one with the most space.
-// Nothing when there is none.
-std::optional<TargetId> PlaceMember(const std::vector<PlacementTarget>& members,
+// Which of `spares` is to become a member of a chain of `bytes` beside `members`: of those that
+// have the space and share no node or domain with them, one with the fewest chains, and of these
+// the one with the most space. Nothing when there is none.
+std::optional<TargetId> PlaceMember(const std::vector<PlacementTarget>& members, uint64_t bytes,
                                     const std::vector<SpareTarget>& spares);
 
 }  // namespace sheaf::meta

@@ -82,6 +82,21 @@ ManagerLink::~ManagerLink() {
   CancelStream();
   heartbeat_thread_.join();
   map_thread_.join();
+  if (registered_) SayStopping();
+}
+
+// Nobody is left that could bring a lease back.
+void ManagerLink::SayStopping() {
+  replicas_.DropLease();
+  proto::HeartbeatRequest request = HeartbeatRequest();
+  request.set_stopping(true);
+  proto::HeartbeatResponse response;
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + options_.stop_timeout);
+  const Status status = FromGrpc(stubs_->heartbeat->Heartbeat(&context, request, &response));
+  if (!status.ok())
+    LogInfo("manager {} was not told that this node stops: {}", options_.manager,
+            status.ToString());
 }
 
 void ManagerLink::CancelStream() {
@@ -206,14 +221,18 @@ Status ManagerLink::Register() {
   return Status::Ok();
 }
 
-Status ManagerLink::Heartbeat() {
+proto::HeartbeatRequest ManagerLink::HeartbeatRequest() const {
   proto::HeartbeatRequest request;
   request.set_node_id(node_id_);
   request.set_uuid(options_.node_uuid);
   request.set_process(process_);
   request.set_map_version(replicas_.map_in_force().value());
   for (size_t i = 0; i < replicas_.targets().size(); ++i) *request.add_targets() = ReportOf(i);
+  return request;
+}
 
+Status ManagerLink::Heartbeat() {
+  const proto::HeartbeatRequest request = HeartbeatRequest();
   proto::HeartbeatResponse response;
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + options_.call_timeout);

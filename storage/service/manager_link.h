@@ -33,6 +33,8 @@ namespace sheaf::storage {
 //    with back-off, service resumes with the next answer.
 // 4. All that is sent names the same process, from the first registration to the end: by another
 //    one the manager knows that what was in memory is lost.
+// 5. The last heartbeat, when the link goes, says that the node stops, so that its chains need not
+//    wait for its lease: sent once that was given up for good.
 class ManagerLink {
  public:
   struct Options {
@@ -42,6 +44,7 @@ class ManagerLink {
     std::string failure_domain;
     proto::NodeAddresses addresses;
     std::chrono::milliseconds call_timeout{1000};
+    std::chrono::milliseconds stop_timeout{500};  // for the last heartbeat
     std::chrono::milliseconds retry_min{100};
     std::chrono::milliseconds retry_max{2000};
     Metrics* metrics = nullptr;  // may be null
@@ -69,6 +72,8 @@ class ManagerLink {
   Status Register();
   // kStale: the manager does not know us; register again.
   Status Heartbeat();
+  proto::HeartbeatRequest HeartbeatRequest() const;
+  void SayStopping();
   void CountHeartbeat(const Status& status, Clock::Instant took);
   Status FollowMap();
   void CheckMapProgress(uint64_t newest_version);

@@ -118,6 +118,15 @@ class Server:
         self.data = os.path.join(directory, "data", name)
         self.log = os.path.join(directory, "log", name + ".log")
 
+    def add_directory(self):
+        """A second target, from the next start on. A server is known for who it is by any of them."""
+        with open(self.config) as file:
+            text = file.read()
+        one = 'targets = ["%s"]' % self.data
+        assert one in text, text
+        with open(self.config, "w") as file:
+            file.write(text.replace(one, 'targets = ["%s", "%s-b"]' % (self.data, self.data)))
+
     def pid(self):
         try:
             with open(self.pid_file) as file:
@@ -144,6 +153,10 @@ class Server:
     def stop(self):
         self.send(signal.SIGTERM)
         wait_until(lambda: not self.running(), STOP_SECONDS, "the end of " + self.name)
+
+    def tell_to_stop(self):
+        """As stop, and does not wait."""
+        self.send(signal.SIGTERM)
 
     def freeze(self):
         self.send(signal.SIGSTOP)

@@ -56,7 +56,8 @@ class MembershipTest(unittest.TestCase):
     def check(self, name):
         """Every byte, by a mount that has seen none of it."""
         self.load.pace.pause(PROGRESS_SECONDS)
-        self.assertEqual(self.load.pace.failures, [])
+        if self.load.pace.failures:
+            self.fail("\n".join(self.load.pace.failures))
         fresh = Mount(self.cluster, name, NO_CACHE)
         fresh.start()
         self.load.check(fresh.path)
@@ -80,14 +81,54 @@ class MembershipTest(unittest.TestCase):
             cluster.fuse.stop()
             run([binary("sheaf"), "fsck", "--meta", cluster.meta_address])
 
-    def replace_a_disk(self, server):
-        """The server has another directory, so that it is known for who it is."""
+    def test_draining_goes_on_whoever_is_away_meanwhile(self):
+        with Cluster(storage=5, replicas=3, mount_options=NO_CACHE) as cluster:
+            self.cluster = cluster
+            self.load = ReplicatedLoad([cluster.mount], SEED)
+            try:
+                self.load.pace.go_on()
+                self.load.pace.wait_for_progress(20, PROGRESS_SECONDS)
+                self.drain_with_others_away(cluster.storage[1], cluster.storage[2])
+            finally:
+                self.load.stop()
+            self.load.join(PROGRESS_SECONDS)
+            cluster.fuse.stop()
+            run([binary("sheaf"), "fsck", "--meta", cluster.meta_address])
+
+    def drain_with_others_away(self, server, other):
+        """Nothing leaves while a member is missing; then the metadata service is, and whoever waits is
+        told so."""
+        node = str(self.node_of(server)["id"])
+        other.kill()
+        wait_until(lambda: self.cluster.status()["health"] == "degraded", PROGRESS_SECONDS,
+                   "a server to be missed")
+        out = os.path.join(self.cluster.root, "drain.out")
+        self.cluster.runner.run(
+            ["sh", "-c", '("$@"; echo "ended with $?") </dev/null >"%s" 2>&1 &' % out, "sh",
+             binary("sheaf"), "node", "drain", node, "--timeout", "8", "--meta",
+             self.cluster.meta_address], PROGRESS_SECONDS)
+
+        def told(text):
+            with open(out) as file:
+                return text in file.read()
+
+        wait_until(lambda: told("node %s: " % node), PROGRESS_SECONDS, "a count of what is left")
+        self.cluster.meta.kill()
+        wait_until(lambda: told("does not answer"), PROGRESS_SECONDS, "a word on who is away")
+        wait_until(lambda: told("ended with "), PROGRESS_SECONDS, "the end of waiting")
+        self.assertTrue(told("has not answered for 8 s") and not told("ended with 0"))
+        self.cluster.start_server(self.cluster.meta)
+        self.cluster.start_server(other)
+        self.assertEqual(self.sheaf("node", "drain", node)["chains_left"], 0)
         server.stop()
-        with open(server.config) as file:
-            text = file.read()
-        with open(server.config, "w") as file:
-            file.write(text.replace('targets = ["%s"]' % server.data,
-                                    'targets = ["%s", "%s-b"]' % (server.data, server.data)))
+        self.wait_for_full_chains()
+        self.check("after-drain")
+
+    def replace_a_disk(self, server):
+        """Nobody does more than start the server. It has another directory, so that it is known for who
+        it is."""
+        server.stop()
+        server.add_directory()
         self.cluster.start_server(server)
         self.cluster.wait_for_health(HEALTH_SECONDS)
         node = self.node_of(server)
@@ -95,6 +136,15 @@ class MembershipTest(unittest.TestCase):
         server.stop()
         shutil.rmtree(server.data)
         self.load.pace.wait_for_progress(20, PROGRESS_SECONDS)
+        self.heal(server, node, before)
+        self.check("after-disk")
+        # As if it had never been away.
+        server.kill()
+        shutil.rmtree(server.data)
+        self.heal(server, node, before)
+        self.check("after-disk-at-once")
+
+    def heal(self, server, node, before):
         self.cluster.start_server(server)
         self.cluster.wait_for_health(HEALTH_SECONDS)
         self.wait_for_full_chains()
@@ -102,7 +152,6 @@ class MembershipTest(unittest.TestCase):
         after = self.target_of(node)
         self.assertEqual((after["id"], after["chains"]), (before["id"], before["chains"]))
         self.assertEqual(after["state"], "serving")
-        self.check("after-disk")
 
     def drain_and_stop(self, server):
         node = self.node_of(server)
@@ -112,6 +161,8 @@ class MembershipTest(unittest.TestCase):
         server.stop()
         self.load.pace.wait_for_progress(20, PROGRESS_SECONDS)
         self.wait_for_full_chains()
+        with self.assertRaisesRegex(AssertionError, "has nowhere to go.*add a storage server"):
+            self.sheaf("node", "drain", str(self.node_of(self.cluster.storage[0])["id"]))
         self.check("after-drain")
 
     def replace_a_server(self, fresh, lost):

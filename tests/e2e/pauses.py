@@ -5,7 +5,7 @@ import json
 import os
 import time
 
-from cluster import binary
+from cluster import binary, wait_until
 
 BLOCK = bytes(4096)
 LONGEST_SECONDS = 6.0  # that a server stays away; its lease is 2 s
@@ -147,7 +147,7 @@ class Faults:
 
 def pauses_of(cluster, what, rounds, health_seconds=300):
     """Seconds from a fault of one place in a chain to the end of the first synced write of 4 KiB that
-    began after it. `what` is "kill head" and the like: kill, freeze, stop."""
+    began after it. `what` is "kill head" and the like: kill, freeze, stop, tell_to_stop."""
     how, place = what.split()
     path = cluster.path("pauses")
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_SYNC, 0o644)
@@ -168,6 +168,7 @@ def pauses_of(cluster, what, rounds, health_seconds=300):
             if how == "freeze":
                 server.go_on()
             else:
+                wait_until(lambda: not server.running(), 60, "the end of " + server.name)
                 cluster.start_server(server)
         cluster.wait_for_health(health_seconds)
         return pauses

@@ -19,6 +19,7 @@ KIB = 1 << 10
 MIB = 1 << 20
 PAGE = 4 * KIB  # a write or a read is cut at multiples of it, where it is cut
 RECORD = 64
+MOST_PIECES = 3  # of a page that is read while it is written
 
 
 def clock():
@@ -53,6 +54,30 @@ def after(content, step):
     return content[:at].ljust(at, b"\0") + data + content[at + len(data):]
 
 
+def alike(one, other):
+    """How many bytes are the same in both, wherever they are."""
+    return sum(a == b for a, b in zip(one, other))
+
+
+def is_of(part, states):
+    """Whether it is as one of them has it, or torn between a few: the kernel copies into a page of its
+    cache, and out of it, with no lock between the two, on any file system."""
+    at = 0
+    for _ in range(MOST_PIECES):
+        longest = max(prefix(part[at:], state[at:]) for state in states)
+        at += longest
+        if longest == 0 or at == len(part):
+            break
+    return at == len(part)
+
+
+def prefix(one, other):
+    """How many bytes they begin with that are the same."""
+    if one == other:
+        return len(one)
+    return next(i for i, (a, b) in enumerate(zip(one, other)) if a != b)
+
+
 def check_bytes(name, found, told, steps):
     """Every byte is as it was acknowledged, or as one of the changes since has left it."""
     states = [told]
@@ -73,12 +98,15 @@ def check_bytes(name, found, told, steps):
     edges = sorted(edge for edge in edges if edge <= len(found))
     for begin, end in zip(edges, edges[1:]):
         part = found[begin:end]
-        if all(part != state[begin:end] for state in states):
+        if not is_of(part, [state[begin:end] for state in states]):
             at = next(i for i in range(begin, end) if found[i] != told.ljust(size, b"\0")[i])
             raise WrongByte(
                 at, "%s: byte %d of %d is neither as acknowledged nor as any of %d changes since left it"
-                " (found %s, acknowledged %s)" % (name, at, len(found), len(steps),
-                                                  found[at:at + 8].hex(), told[at:at + 8].hex()))
+                " (found %s, acknowledged %s); of %d to %d it has: %s" % (
+                    name, at, len(found), len(steps), found[at:at + 8].hex(),
+                    told[at:at + 8].hex(), begin, end,
+                    ", ".join("%d bytes of state %d" % (alike(part, state[begin:end]), i)
+                              for i, state in enumerate(states))))
 
 
 class File:

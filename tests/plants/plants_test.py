@@ -91,7 +91,10 @@ each of these and checks that:
   restart-ends-earlier-process-at-once
   restart-waits-for-who-is-left
   restart-by-its-disks
+  restart-by-its-disks-here
   restart-named-by-storage
+  stopped-is-the-last-word
+  stopped-waits-for-who-is-left
   given-up-together
   given-up-when-overdue
   moved-disk-waits
@@ -124,6 +127,7 @@ each of these and checks that:
   storage-repeated-once
   storage-lease
   storage-lease-from-send
+  storage-stops-before-it-says-so
   storage-lease-dropped
   storage-chain-version
   storage-older-map

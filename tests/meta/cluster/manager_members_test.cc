@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "meta/cluster/membership.h"
 #include "tests/meta/cluster/manager_state_fixture.h"
 
 namespace sheaf::meta {
@@ -211,6 +212,31 @@ TEST_F(ManagerMembersTest, DisksOfANodeThatIsElsewhereWaitUntilThatIsOver) {
   EXPECT_TRUE(state_.MayRegister(other, clock_.Now()));
 }
 
+// Its lock holds on its own machine; the server that it was pulled out of still has the others.
+TEST_F(ManagerMembersTest, ADiskThatWasPulledOutOfAServerWaitsForItsLease) {
+  Start(2);
+  MakeChainOf({proto::SERVING, proto::SERVING});
+  proto::RegisterNodeRequest pulled = Disk(1, "disk", "second");
+  pulled.mutable_targets()->RemoveLast();
+  pulled.mutable_addresses()->set_boot_id("another machine");
+  EXPECT_FALSE(state_.MayRegister(pulled, clock_.Now()));
+  EXPECT_TRUE(Beat(1, "a").ok()) << "the one that serves is not disturbed";
+  GoDown(1);
+  EXPECT_TRUE(state_.MayRegister(pulled, clock_.Now()));
+}
+
+TEST_F(ManagerMembersTest, ADiskTakesNoPlaceOfWhichNobodyKnowsWhatWasThere) {
+  proto::RegisterNodeRequest before = Process("a", "first");  // from before places were told
+  EXPECT_EQ(Register(before).target_ids(0), 1u);
+  MakeChain({proto::SERVING});
+  proto::RegisterNodeRequest request = Disk(1, "new", "second");
+  EXPECT_EQ(state_.CheckRegister(request)->targets, 2u);
+  request = Disk(1, "disk", "second");
+  EXPECT_EQ(Register(request).target_ids(0), 1u);
+  EXPECT_EQ(state_.Map().targets(0).place(), "/mnt/1");
+  EXPECT_EQ(Register(Disk(1, "new", "third")).target_ids(0), 1u);
+}
+
 TEST_F(ManagerMembersTest, RefusesPlacesItCannotTakeIn) {
   Start(1);
   proto::RegisterNodeRequest request = Disk(1, "disk", "second");
@@ -262,6 +288,20 @@ TEST_F(ManagerMembersTest, TheLastThatHoldsAChainIsReplacedOnlyByOneWhoAcceptsTh
   ASSERT_TRUE(Reset(2).ok());
   CatchUp();
   EXPECT_EQ(States(), "2 SERVING");
+}
+
+TEST_F(ManagerMembersTest, TheDiskThatHeldEverythingResumesTheChainWhereverItIsPut) {
+  Start(2);
+  MakeChainOf({proto::SERVING});
+  GoDown(1);
+  ASSERT_TRUE(Replace(1, 2, /*accept_loss=*/true).ok());
+  EXPECT_EQ(Chain().members(0).lost_uuid(), "a-disk");
+  GoDown(2);
+  Register(Disk(1, "disk", "second"));
+  ASSERT_TRUE(Replace(2, 1).ok());
+  EXPECT_EQ(States(), "1 LAST_SERVING");
+  CatchUp();
+  EXPECT_EQ(States(), "1 SERVING");
 }
 
 // ---- accepting a loss ----
@@ -352,6 +392,77 @@ TEST_F(ManagerMembersTest, NothingChangesWhereThereIsNowhereToGo) {
   EXPECT_NE(refused.message().find("add a storage server"), std::string::npos);
   EXPECT_EQ(state_.version(), before);
   EXPECT_EQ(Drain(9).code(), Code::kNotFound);
+}
+
+TEST_F(ManagerMembersTest, NothingIsMovedToWhereThereIsNoRoom) {
+  Start(4);
+  MakeChainOf({proto::SERVING, proto::SERVING});
+  proto::HeartbeatRequest full;
+  full.set_node_id(3);
+  full.set_uuid("c");
+  full.set_process("first");
+  proto::TargetReport* target = full.add_targets();
+  target->set_id(3);
+  target->set_state(proto::UP_TO_DATE);
+  target->set_used_bytes(901);
+  target->set_total_bytes(1000);
+  GoDown(4);
+  ASSERT_TRUE(state_.Heartbeat(full, clock_.Now()).ok());
+  const Status refused = Drain(1);
+  EXPECT_EQ(refused.code(), Code::kInvalid);
+  EXPECT_NE(refused.message().find("100 bytes free"), std::string::npos) << refused.message();
+  target->set_used_bytes(900);
+  ASSERT_TRUE(state_.Heartbeat(full, clock_.Now()).ok());
+  EXPECT_TRUE(Drain(1).ok());
+}
+
+TEST_F(ManagerMembersTest, DrainingGoesOnUnderAnotherManager) {
+  Start(3);
+  MakeChainOf({proto::SERVING, proto::SERVING});
+  ASSERT_TRUE(Drain(1).ok());
+  const auto restart = [this] { state_ = ManagerState(kLeases, state_.Map(), clock_.Now()); };
+  restart();
+  EXPECT_EQ(States(), "1 SERVING 2 SERVING 3 OFFLINE");
+  stale_ = 1;
+  stale_version_ = state_.version().value();
+  CatchUp();
+  ASSERT_TRUE(Chain().members(0).leaving());
+  restart();
+  clock_.Advance(kLeases.surely_over());
+  Settle();
+  EXPECT_TRUE(HasMember(Chain(), TargetId(1))) << "nobody has told this manager what it knows";
+  stale_ = 0;
+  CatchUp();
+  EXPECT_EQ(States(), "2 SERVING 3 SERVING");
+  EXPECT_EQ(state_.Map().nodes(0).state(), proto::NODE_DRAINING);
+}
+
+TEST_F(ManagerMembersTest, TheLastThatHoldsAChainIsDrainedOnceItIsBack) {
+  Start(2);
+  MakeChainOf({proto::SERVING});
+  GoDown(1);
+  ASSERT_TRUE(Drain(1).ok());
+  CatchUp();
+  EXPECT_EQ(States(), "1 LAST_SERVING 2 WAITING");
+  silent_ = 0;
+  CatchUp();
+  EXPECT_EQ(States(), "2 SERVING");
+}
+
+TEST_F(ManagerMembersTest, AFenceCountsOnceARemovedNodeKnowsThatItIs) {
+  Start(3);
+  MakeChainOf({proto::SERVING, proto::SERVING});
+  ASSERT_TRUE(Drain(1).ok());
+  CatchUp();
+  ASSERT_EQ(States(), "2 SERVING 3 SERVING");
+  stale_ = 1;
+  stale_version_ = state_.version().value() - 1;  // as it was told to leave
+  state_.Apply(*state_.PlanFence(FencedRanges({}, 4)));
+  clock_.Advance(kLeases.heartbeat);
+  BeatAll();
+  EXPECT_FALSE(state_.FenceOver(clock_.Now()));
+  clock_.Advance(kLeases.surely_over());
+  EXPECT_TRUE(state_.FenceOver(clock_.Now())) << "it gets no lease, and is in no chain";
 }
 
 TEST_F(ManagerMembersTest, ANodeThatIsDrainedNoLongerKeepsOrGetsItsPlace) {

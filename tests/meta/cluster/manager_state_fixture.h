@@ -89,6 +89,17 @@ class ManagerStateTest : public ::testing::Test {
     return Beat(node, uuid, state_.version().value(), proto::UP_TO_DATE, chain);
   }
 
+  // The last of a node's process.
+  Result<proto::HeartbeatResponse> Stop(uint32_t node, const std::string& uuid) {
+    proto::HeartbeatRequest request;
+    request.set_node_id(node);
+    request.set_uuid(uuid);
+    request.set_process(processes_[uuid]);
+    request.set_map_version(state_.version().value());
+    request.set_stopping(true);
+    return state_.Heartbeat(request, clock_.Now());
+  }
+
   // A chain over targets 1, 2 and so on.
   void MakeChain(const std::vector<proto::TargetState>& states) {
     proto::ClusterMap change;

@@ -322,6 +322,58 @@ TEST_F(ManagerStateTest, ARestartIsTakenInOnceItIsKnownWhoIsLeft) {
   EXPECT_EQ(States(), "2 SERVING 3 SERVING 1 OFFLINE");
 }
 
+TEST_F(ManagerStateTest, AServerThatStopsIsOutOfItsChainsOnceItIsKnownWhoIsLeft) {
+  for (const char* node : {"a", "b", "c"}) Register(Process(node, "first"));
+  MakeChain({proto::SERVING, proto::SERVING, proto::SERVING});
+  clock_.Advance(milliseconds(100));
+  const auto answer = Stop(1, "a");
+  ASSERT_TRUE(answer.ok());
+  EXPECT_EQ(answer->lease_ms(), 0u);
+  Settle();
+  EXPECT_EQ(States(), "1 SERVING 2 SERVING 3 SERVING") << "the others may stop as well";
+  EXPECT_EQ(state_.Map().nodes(0).state(), proto::NODE_DOWN);
+  clock_.Advance(milliseconds(100));
+  ASSERT_TRUE(Beat(2, "b").ok());
+  ASSERT_TRUE(Beat(3, "c").ok());
+  Settle();
+  EXPECT_EQ(States(), "2 SERVING 3 SERVING 1 OFFLINE");
+  EXPECT_EQ(Beat(1, "a").status().code(), Code::kNotFound) << "sent before, and came late";
+  Register(Process("a", "second"));
+  ASSERT_TRUE(Beat(1, "a").ok());
+  ASSERT_TRUE(Beat(2, "b").ok());
+  Settle();
+  EXPECT_EQ(States(), "2 SERVING 3 SERVING 1 SYNCING");
+}
+
+TEST_F(ManagerStateTest, ServersThatStopTogetherAreGivenUpTogether) {
+  for (const char* node : {"a", "b"}) Register(Process(node, "first"));
+  MakeChain({proto::SERVING, proto::SERVING});
+  clock_.Advance(milliseconds(100));
+  ASSERT_TRUE(Stop(1, "a").ok());
+  Settle();
+  ASSERT_TRUE(Stop(2, "b").ok());
+  Settle();
+  EXPECT_EQ(States(), "1 LAST_SERVING 2 LAST_SERVING");
+  Register(Process("b", "second"));
+  Settle();
+  EXPECT_EQ(States(), "2 SERVING 1 OFFLINE");
+}
+
+// Members that took part with it need no lease to run out, and know the map without it.
+TEST_F(ManagerStateTest, AFenceDoesNotWaitForTheLeaseOfAServerThatStopped) {
+  for (const char* node : {"a", "b"}) Register(Process(node, "first"));
+  MakeChain({proto::SERVING, proto::SERVING});
+  ASSERT_TRUE(Beat(1, "a").ok());
+  state_.Apply(*state_.PlanFence(FencedRanges({}, 4)));
+  ASSERT_TRUE(Stop(1, "a").ok());
+  ASSERT_TRUE(Beat(2, "b").ok());
+  EXPECT_FALSE(state_.FenceOver(clock_.Now())) << "it is still in its chain";
+  Settle();
+  EXPECT_FALSE(state_.FenceOver(clock_.Now())) << "the other does not know that it is out";
+  ASSERT_TRUE(Beat(2, "b").ok());
+  EXPECT_TRUE(state_.FenceOver(clock_.Now()));
+}
+
 TEST_F(ManagerStateTest, ServersThatRestartTogetherAreGivenUpTogetherAndTheFirstResumes) {
   for (const char* node : {"a", "b", "c"}) Register(Process(node, "first"));
   MakeChain({proto::SERVING, proto::SERVING, proto::SERVING});

@@ -1,7 +1,8 @@
 // The manager's rules under random faults: one chain, a node for each member, and an oracle that
 // knows who holds which commit. Nodes act on the maps they have, under the leases they have,
-// whatever the manager has decided meanwhile; they are killed, restarted and cut off, and so is the
-// manager. Their disks are replaced, also by those that were there before, and they are drained.
+// whatever the manager has decided meanwhile; they are killed, stopped, restarted and cut off, and
+// so is the manager. Their disks are replaced, also by those that were there before, and they are
+// drained.
 //
 // SHEAF_SEED repeats a run.
 
@@ -93,6 +94,7 @@ class Walk {
          passed += kStep) {
       for (Node& node : nodes_) {
         if (Chance(400)) Kill(node);
+        if (Chance(800)) Stop(node);
         if (!node.alive && Chance(100)) Begin(node);
         if (Chance(500)) node.cut_off = !node.cut_off;
       }
@@ -278,6 +280,15 @@ class Walk {
             .cut_off = node.cut_off,
             .process = node.process};
   }
+  // In good order: it serves nothing any more, and says so; that may be lost.
+  void Stop(Node& node) {
+    if (node.alive && node.registered && !node.cut_off && !Chance(10)) {
+      proto::HeartbeatRequest last = HeartbeatOf(node);
+      last.set_stopping(true);
+      (void)state_.Heartbeat(last, now_);
+    }
+    Kill(node);
+  }
   // What is durable of the map is all of it: no change is left half made here.
   void RestartManager() { state_ = ManagerState(kLeases, state_.Map(), now_); }
 
@@ -330,7 +341,7 @@ class Walk {
     node.next_beat = now_;
   }
 
-  void Beat(Node& node) {
+  static proto::HeartbeatRequest HeartbeatOf(const Node& node) {
     proto::HeartbeatRequest request;
     request.set_node_id(node.id);
     request.set_uuid("node" + std::to_string(node.id));
@@ -345,7 +356,11 @@ class Walk {
       report->set_chain_version(node.complete_at_version);
       report->set_complete(node.complete_at_version == node.chain.version());
     }
-    const auto answer = state_.Heartbeat(request, now_);
+    return request;
+  }
+
+  void Beat(Node& node) {
+    const auto answer = state_.Heartbeat(HeartbeatOf(node), now_);
     if (!answer.ok()) {
       node.registered = false;
       node.leased_until = {};

@@ -50,6 +50,21 @@ TEST(PlacementTest, DoesNotDependOnTheOrderOfTargets) {
   EXPECT_EQ(*chains, *reversed);
 }
 
+TEST(PlacementTest, OneMoreMemberIsPutApartWhereLeastIsAndRoomIsFor) {
+  const std::vector<PlacementTarget> targets = Cluster(5, 1, 3);  // racks 1, 2, 0, 1, 2
+  std::vector<SpareTarget> spares;
+  for (const PlacementTarget& target : targets) spares.push_back({target, 8, 1000});
+  EXPECT_EQ(PlaceMember({targets[0], targets[1]}, 100, spares), TargetId(3)) << "the third rack";
+  EXPECT_EQ(PlaceMember({targets[0]}, 100, spares), TargetId(2));
+  spares[2].free_bytes = 2000;
+  EXPECT_EQ(PlaceMember({targets[0]}, 100, spares), TargetId(3)) << "has more space";
+  spares[4].chains = 7;
+  EXPECT_EQ(PlaceMember({targets[0]}, 100, spares), TargetId(5)) << "has fewer chains";
+  spares[4].free_bytes = 99;
+  EXPECT_EQ(PlaceMember({targets[0]}, 100, spares), TargetId(3)) << "has room";
+  EXPECT_EQ(PlaceMember({targets[0], targets[1], targets[2]}, 0, spares), std::nullopt);
+}
+
 TEST(PlacementTest, KeepsMembersApartAndLoadsEven) {
   for (uint32_t nodes : {3u, 4u, 6u, 7u, 10u}) {
     for (uint32_t replicas : {1u, 2u, 3u}) {

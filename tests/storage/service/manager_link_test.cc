@@ -45,6 +45,7 @@ class FakeManager : public proto::Cluster::Service {
     std::lock_guard lock(mutex_);
     ++heartbeats_;
     last_heartbeat_ = *request;
+    if (request->stopping() && at_stop_) at_stop_();
     changed_.notify_all();
     if (!heartbeat_answer_.ok()) return ToGrpc(heartbeat_answer_);
     if (slow_heartbeat_) {
@@ -93,6 +94,7 @@ class FakeManager : public proto::Cluster::Service {
   Status registration_answer_;
   Status heartbeat_answer_;
   std::function<void()> slow_heartbeat_;  // while the next one is under way; none succeeds after
+  std::function<void()> at_stop_;
   proto::ClusterMap map_ = DataRig::Map(1);
   proto::RegisterNodeRequest last_registration_;
   proto::HeartbeatRequest last_heartbeat_;
@@ -278,6 +280,34 @@ TEST_F(ManagerLinkTest, NamesOneProcessAllItsLifeAndTheNextOneNamesAnother) {
   EXPECT_TRUE(manager_.Await([&](FakeManager& manager) {
     return manager.registrations_ >= 1 && manager.last_registration_.process() != first;
   }));
+}
+
+TEST_F(ManagerLinkTest, SaysThatItStopsOnceItServesNothing) {
+  Link();
+  AwaitServing(true);
+  int told = 0;
+  manager_.Set([&](FakeManager& manager) {
+    manager.at_stop_ = [&] {
+      ++told;
+      EXPECT_FALSE(replicas_.Serving().ok());
+    };
+  });
+  link_.reset();
+  EXPECT_EQ(told, 1);
+  EXPECT_FALSE(replicas_.Serving().ok()) << "the answer's lease is none";
+  manager_.Set([](FakeManager& manager) {
+    EXPECT_TRUE(manager.last_heartbeat_.stopping());
+    EXPECT_EQ(manager.last_heartbeat_.node_id(), 4u);
+    EXPECT_EQ(manager.last_heartbeat_.process(), manager.last_registration_.process());
+  });
+}
+
+TEST_F(ManagerLinkTest, StopsWithoutAWordToAManagerThatIsGone) {
+  Link();
+  AwaitServing(true);
+  StopManager();
+  link_.reset();
+  EXPECT_FALSE(replicas_.Serving().ok());
 }
 
 TEST_F(ManagerLinkTest, RegistersAgainWithAManagerThatForgotIt) {
