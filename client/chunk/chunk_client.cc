@@ -191,7 +191,8 @@ bool ChunkClient::MayRetry(Operation& operation, const Status& status) {
   switch (status.code()) {
     case Code::kCorrupt:
       if (metrics_ != nullptr) metrics_->CountCorrupt();
-      return ++operation.corrupt < kCorruptTries;
+      if (!std::exchange(operation.was_corrupt, true)) ++operation.corrupt;
+      return operation.corrupt < kCorruptTries;
     case Code::kDeadline:  // of one attempt
       routes_.Refresh();
       return true;

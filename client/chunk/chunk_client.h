@@ -36,8 +36,8 @@ namespace sheaf::client {
 // 3. A newer map ends every back-off, and every call whose chain has moved on: the call is given up
 //    and sent by the new route at once, so that a server that hangs does not hold what it no longer
 //    serves. While something is refused, unreachable or slow, a newer map is asked for.
-// 4. Every payload read is checked against its CRC32C; one that fails is read again, kCorruptTries
-//    times in all, and at each replica.
+// 4. Every payload read is checked against its CRC32C; one that fails is read again, in kCorruptTries
+//    rounds in all: replicas that are damaged in different places repair one another meanwhile.
 // 5. A read that takes long is hedged (see Hedging). The hedge has a buffer of its own, which is
 //    copied should it win: two answers never share the caller's memory. Whoever wins, the other is
 //    cancelled, and the step ends only once both calls have; a cancelled call ends at once,
@@ -51,7 +51,7 @@ class ChunkClient {
   static constexpr size_t kMaxOperations = 1024;
   static constexpr size_t kMaxBytesInFlight = 256 << 20;
   static constexpr size_t kMaxWaiting = 65536;
-  static constexpr int kCorruptTries = 3;
+  static constexpr int kCorruptTries = 12;  // two seconds or so
   static constexpr int kRetryThreads = 4;
   // A refusal is cheap to ask for again, and soon over.
   static constexpr std::chrono::milliseconds kRefusedBackoffMax{100};

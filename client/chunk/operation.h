@@ -38,9 +38,10 @@ struct ChunkClient::Operation {
   // Of the present round, in which a read asks each replica once.
   std::vector<TargetId> passed_over;
   bool hopeful = false;  // something failed that may pass
+  bool was_corrupt = false;  // an answer
   int rounds = 0;        // that failed, since the chain last changed
   int failures = 0;
-  int corrupt = 0;
+  int corrupt = 0;  // rounds in which one was
   uint32_t crc = 0;          // of the step, for writes
   size_t crc_of = SIZE_MAX;  // progress for which crc was computed
   Incarnation incarnation;
@@ -89,6 +90,7 @@ struct ChunkClient::Operation {
   void BeginRound() {
     passed_over.clear();
     hopeful = false;
+    was_corrupt = false;
   }
 };
 

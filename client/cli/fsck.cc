@@ -79,13 +79,15 @@ Status Check(const Options& options) {
 Verb AddFsck(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* fsck = app.add_subcommand(
-      "fsck", "Check a serving cluster: its metadata, its chunks against it, and its replicas against one "
-              "another.");
+      "fsck",
+      "Check a serving cluster: its metadata, its chunks against it, and its replicas against one "
+      "another.");
   fsck->add_option("--meta", options->meta,
                    "HOST:PORT of the metadata service (default: the mount one is in, SHEAF_META, "
                    "else ~/.sheaf's)");
   fsck->add_flag("--repair", options->repair,
-                 "Mend what is found; inodes without a name go to /lost+found");
+                 "Mend what is found; inodes without a name go to /lost+found, and replicas that differ "
+                 "are left");
   fsck->add_flag("--json", options->json, "One JSON object");
   return {fsck, [options] { return Check(*options); }};
 }

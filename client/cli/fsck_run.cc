@@ -76,7 +76,9 @@ Status FsckRun::CheckReplicas() {
   ReplicaCheck replicas(
       source_,
       [&](const proto::Finding& finding) {
-        Leave(finding, options_.repair ? "nothing here can tell which of them is right" : "");
+        Leave(finding, options_.repair && finding.kind() == proto::REPLICAS_DIFFER
+                           ? "which of them is right is for you to say: docs/OPERATIONS.md, Damage on disk"
+                           : "");
         return Status::Ok();
       },
       [&] { std::this_thread::sleep_for(options_.pause); });

@@ -48,6 +48,16 @@ bool ReplicaCheck::OtherBytes(const Look& look) {
   return false;
 }
 
+std::optional<size_t> ReplicaCheck::OddOne(const Look& look) {
+  if (look.size() < 3) return std::nullopt;
+  for (size_t odd = 0; odd < look.size(); ++odd) {
+    const Facts& common = look[odd == 0 ? 1 : 0];
+    const auto agree = std::count(look.begin(), look.end(), common);
+    if (look[odd] != common && static_cast<size_t>(agree) == look.size() - 1) return odd;
+  }
+  return std::nullopt;
+}
+
 Status ReplicaCheck::Run() {
   ASSIGN_OR_RETURN(const proto::ClusterMap map, source_.Map());
   for (const proto::Chain& chain : map.chains()) {
@@ -77,8 +87,8 @@ Result<ReplicaCheck::Members> ReplicaCheck::MembersOf(uint32_t id) {
   for (const proto::Chain& chain : map.chains()) {
     if (chain.id() != id) continue;
     for (const proto::ChainMember& member : chain.members()) {
-      if (member.state() != proto::SERVING || member.leaving()) continue;
-      members.targets.push_back(member.target_id());
+      if (member.state() == proto::SERVING && !member.leaving())
+        members.targets.push_back(member.target_id());
     }
   }
   return members;
@@ -154,7 +164,7 @@ Status ReplicaCheck::LookAgain(const Members& members) {
   return Status::Ok();
 }
 
-// Nothing here can say which of them is right.
+// Which of them is right is not for a vote: it is told who is alone, and an operator decides.
 Status ReplicaCheck::TellSuspects(const Members& members) {
   for (const auto& [id, suspect] : suspects_) {
     std::string text = "chunk " + ToString(id) + " on chain " + std::to_string(members.chain) +
@@ -170,12 +180,15 @@ Status ReplicaCheck::TellSuspects(const Members& members) {
               std::to_string(facts.chain_version) + ", " + std::to_string(facts.length) +
               " bytes, checksum " + Hex(facts.checksum);
     }
+    text += ")";
+    if (const auto odd = OddOne(suspect.last))
+      text += ": target " + std::to_string(members.targets[*odd]) + " alone, the others agree";
     proto::Finding finding;
     finding.set_kind(proto::REPLICAS_DIFFER);
     finding.set_data_id(id.data_id.value());
     finding.set_chain(members.chain);
     finding.set_chunk_index(id.index);
-    finding.set_text(text + ")");
+    finding.set_text(text);
     RETURN_IF_ERROR(tell_(finding));
   }
   return Status::Ok();

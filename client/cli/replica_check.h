@@ -14,8 +14,8 @@
 
 namespace sheaf::cli {
 
-// The chunks of every serving member of every chain against one another: version, version of the
-// chain, length and checksum are the same on all.
+// The chunks of every member of every chain that answers reads against one another: version, version
+// of the chain, length and checksum are the same on all.
 //
 // The cluster goes on meanwhile, and a list shows what its replica has made durable, which those
 // behind it may come to have a little later. So what differs is looked at again, kLooks times with
@@ -67,6 +67,8 @@ class ReplicaCheck {
   static Facts FactsOf(const proto::ChunkInfo& chunk);
   static bool Differ(const Look& look);
   static bool OtherBytes(const Look& look);
+  // The one that differs while all others, two at least, agree.
+  static std::optional<size_t> OddOne(const Look& look);
   Result<Members> MembersOf(uint32_t chain);
   Status CheckChain(const Members& members);
   Status Fill(const Members& members, size_t member, Listed& listed);

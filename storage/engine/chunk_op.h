@@ -22,7 +22,7 @@ struct ChunkOp {
   uint32_t length = 0;     // truncate: the new length
   bool extend = false;
   uint64_t ticket = 0;     // revert: of the first version that goes; 0: none
-  Engine::ChunkState want;  // stamp; of a rewrite, the version
+  Engine::ChunkState want;  // stamp
   std::vector<Engine::StreamRow> rows;
   std::vector<uint32_t> unit_crcs;  // of the payload's whole units, the first one first
   IoContext* io = nullptr;
@@ -31,8 +31,7 @@ struct ChunkOp {
   bool running = false;
   bool finished = false;
 
-  RecordRef base;        // what the chunk was when the op began to run; null: absent
-  bool settled = false;  // nothing before it was held or about to be committed then
+  RecordRef base;  // what the chunk was when the op began to run; null: absent
   Status status;
   bool no_change = false;
   bool write_failed = false;         // the device refused a write: the target must leave service

@@ -16,7 +16,6 @@ std::vector<OpRef> ChunkSlot::TakeRunnable() {
     if (blocked || op.running) continue;
     op.running = true;
     op.base = staged;
-    op.settled = commits_in_flight == 0 && held.empty();
     runnable.push_back(*at);
   }
   return runnable;

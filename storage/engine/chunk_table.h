@@ -48,6 +48,7 @@ struct ChunkSlot {
   // is more than all the rest of one.
   std::list<OpRef> queue;
   uint32_t commits_in_flight = 0;
+  uint32_t rewrites = 0;  // among the two above
   std::vector<Waiter> waiters;
   size_t charge = 0;
   std::list<ChunkSlot*>::iterator lru;
@@ -56,7 +57,7 @@ struct ChunkSlot {
     return loading || !queue.empty() || commits_in_flight > 0 || !waiters.empty() ||
            !held.empty();
   }
-  bool IsChanging() const { return !queue.empty() || commits_in_flight > 0; }
+  bool IsChanging() const { return queue.size() + commits_in_flight > rewrites; }
   // What a read through ticket `upto` sees. REQUIRES: loaded.
   const RecordRef& At(uint64_t upto) const { return held.empty() ? indexed : held.At(upto); }
   // Marks the queued changes that may run now as running and answers them (invariant 4).

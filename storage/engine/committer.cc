@@ -165,6 +165,7 @@ void Committer::Publish(std::vector<Item>& group, bool committed) {
   for (Item& item : group) {
     if (item.slot == nullptr) continue;
     --item.slot->commits_in_flight;
+    if (item.is_rewrite) --item.slot->rewrites;
     if (committed) PublishOne(item);
     table->Settle(*item.slot);
   }

@@ -51,6 +51,7 @@ class Committer {
     SlotRef slot;         // null: rows only
     RecordRef after;      // null: removed
     uint64_t ticket = 0;  // not 0: the version before it is held
+    bool is_rewrite = false;
     // Versions from this ticket on are taken back: the one after which is `after` is the newest.
     std::optional<uint64_t> revert_from;
     std::vector<BlockNumber> added;

@@ -195,8 +195,8 @@ class Engine {
   virtual void Release(const ChunkKey& key, uint64_t ticket) = 0;
 
   // Takes the chunk back to what it was before the first held version with a ticket >= `from`;
-  // durable when done, with `rows` in the same index write. REQUIRES: no change of the chunk is
-  // under way. From any thread.
+  // durable when done, with `rows` in the same index write. kBusy while a rewrite is under way.
+  // REQUIRES: no change of the chunk is. From any thread.
   virtual void Revert(IoContext& io, const ChunkKey& key, uint64_t from, std::vector<StreamRow> rows,
                       StateDone done) = 0;
 
@@ -214,14 +214,14 @@ class Engine {
   virtual void ListUnits(IoContext& io, const ChunkKey& key, UnitsDone done) = 0;
 
   // Puts `args.bytes` in the place of the same bytes that are damaged on disk: the chunk stays what it
-  // is, in new blocks. From a page border (kPageBytes) on, whole pages or through the chunk's end. Of
-  // `args`, key, offset and bytes count. Ordered with changes; durable when done. What is on disk is
-  // not read; holes stay holes. Works on a full disk, a page at a time.
-  //   kStale    the chunk's newest version is not `version`
-  //   kBusy     a version is held, or about to be
-  //   kCorrupt  the bytes are not the chunk's; nothing has changed
+  // is, in new blocks. From a block border (kBlockBytes) on. Block by block: only where all bytes of
+  // the block have the checksums of the chunk's newest version; other blocks stay as they are, and
+  // holes do. Of `args`, key, offset and bytes count. Ordered with changes, whatever is held; durable
+  // when done. What is on disk is not read. Works on a full disk, a page (kPageBytes) at a time.
+  //   kNotFound  there is no chunk
+  //   kCorrupt   no block has these bytes; nothing has changed
   // From any thread.
-  virtual void Rewrite(IoContext& io, WriteArgs args, ChunkVersion version, StateDone done) = 0;
+  virtual void Rewrite(IoContext& io, WriteArgs args, StateDone done) = 0;
 
   // Durable when done. From any thread.
   virtual void PutStreamRows(IoContext& io, std::vector<StreamRow> rows,

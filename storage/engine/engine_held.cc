@@ -72,24 +72,23 @@ void EngineImpl::StageStamp(const ChunkSlot& slot, const ChunkOp& op, Committer:
   item.after = std::move(stamped);
 }
 
-void EngineImpl::Rewrite(IoContext& io, WriteArgs args, ChunkVersion version, StateDone done) {
+void EngineImpl::Rewrite(IoContext& io, WriteArgs args, StateDone done) {
   Begin();
   auto op = std::make_shared<ChunkOp>();
   op->kind = ChunkOp::Kind::kRewrite;
   op->io = &io;
   op->done = std::move(done);
   op->args = std::move(args);
-  op->want.version = version;
-  if (op->args.bytes.empty() || op->args.offset % kPageBytes != 0 ||
+  if (op->args.bytes.empty() || op->args.offset % kBlockBytes != 0 ||
       uint64_t{op->args.offset} + op->args.bytes.size() > kMaxChunkBytes) {
-    Reject(op, Status(Code::kInvalid, "rewrite chunk " + ToString(op->key()) + ": not its pages"));
+    Reject(op, Status(Code::kInvalid, "rewrite chunk " + ToString(op->key()) + ": not its blocks"));
     return;
   }
   Submit(std::move(op), nullptr);
 }
 
-// Nothing is held and nothing else is under way (ChunkOp::settled; what came later waits), so what it
-// replaces is no other version's.
+// It is the same version, so it has no ticket: where versions are held, it shares the fate of the last
+// one (HeldVersions::Add).
 void EngineImpl::StageRewrite(const ChunkSlot& slot, ChunkOp& op, Committer::Item& item) {
   item.after = MovedRecord(*slot.staged, op.updates, item.dropped);
   AddBlocks(op, item);

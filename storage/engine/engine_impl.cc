@@ -196,13 +196,16 @@ void EngineImpl::Submit(OpRef op, IoContext* current) {
     SlotRef slot = table->LookUp(op->key());
     CHECK(op->kind != ChunkOp::Kind::kRevert || !slot->IsChanging(),
           "chunk " + ToString(op->key()) + " is taken back while it changes");
-    if (slot->queue.size() >= ChunkSlot::kMaxQueued) {
+    if (op->kind == ChunkOp::Kind::kRevert && slot->rewrites > 0) {
+      status = Status(Code::kBusy, "take back chunk " + ToString(op->key()) + ": it is rewritten");
+    } else if (slot->queue.size() >= ChunkSlot::kMaxQueued) {
       status = Status(Code::kBusy, "change chunk " + ToString(op->key()) + ": its queue is full");
     } else if (!slot->loaded) {
       status = StartLoad(slot);
     }
     if (status.ok()) {
       slot->queue.push_back(op);
+      if (op->kind == ChunkOp::Kind::kRewrite) ++slot->rewrites;
       runnable = slot->TakeRunnable();
     }
     table->Settle(*slot);
@@ -249,6 +252,7 @@ void EngineImpl::OpFinished(const OpRef& op) {
       op->finished = true;
     } else {
       std::erase(slot->queue, op);
+      if (op->kind == ChunkOp::Kind::kRewrite) --slot->rewrites;
     }
     while (!slot->queue.empty() && slot->queue.front()->finished) {
       Stage(slot, slot->queue.front());
@@ -267,6 +271,7 @@ void EngineImpl::Stage(const SlotRef& slot, const OpRef& op) {
   Committer::Item item;
   item.slot = slot;
   item.io = op->io;
+  item.is_rewrite = op->kind == ChunkOp::Kind::kRewrite;
   item.after = slot->staged;
   if (!op->no_change) {
     switch (op->kind) {
@@ -355,6 +360,7 @@ void EngineImpl::Load(const SlotRef& slot) {
       runnable = slot->TakeRunnable();
     } else {
       failed.swap(slot->queue);
+      slot->rewrites = 0;  // nothing is committed before the record is there
     }
     table->Settle(*slot);
   }

@@ -51,7 +51,7 @@ class EngineImpl final : public Engine {
               ReadDone done) override;
   void Stamp(IoContext& io, const ChunkKey& key, const ChunkState& want, StateDone done) override;
   void ListUnits(IoContext& io, const ChunkKey& key, UnitsDone done) override;
-  void Rewrite(IoContext& io, WriteArgs args, ChunkVersion version, StateDone done) override;
+  void Rewrite(IoContext& io, WriteArgs args, StateDone done) override;
   void PutStreamRows(IoContext& io, std::vector<StreamRow> rows,
                      std::function<void(Status)> done) override;
   void ForgetStreamRows(std::function<bool(Incarnation)> over) override;

@@ -1,6 +1,7 @@
 #include "storage/engine/payload_crc.h"
 
 #include <algorithm>
+#include <array>
 
 #include "common/crc32c.h"
 #include "storage/engine/chunk_record.h"
@@ -21,6 +22,11 @@ PayloadCrcs ComputePayloadCrcs(uint32_t offset, std::span<const uint8_t> bytes) 
   }
   crcs.total = Crc32cExtend(crcs.total, bytes);
   return crcs;
+}
+
+uint32_t PaddedUnitCrc(std::span<const uint8_t> bytes) {
+  static constexpr std::array<uint8_t, kUnitBytes> kZeros{};
+  return Crc32cExtend(Crc32c(bytes), std::span(kZeros).subspan(bytes.size()));
 }
 
 void RangeCrc::Add(std::span<const uint8_t> unit, uint32_t unit_crc, uint32_t begin,

@@ -13,6 +13,9 @@ struct PayloadCrcs {
 };
 PayloadCrcs ComputePayloadCrcs(uint32_t offset, std::span<const uint8_t> bytes);
 
+// Of a unit that begins with `bytes` and goes on with zeros.
+uint32_t PaddedUnitCrc(std::span<const uint8_t> bytes);
+
 // Joins checksums of units into the one of a byte range that begins and ends within units.
 class RangeCrc {
  public:

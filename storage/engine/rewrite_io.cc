@@ -1,24 +1,13 @@
 #include "storage/engine/rewrite_io.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <string>
 
 #include "common/buffer.h"
-#include "common/crc32c.h"
+#include "storage/engine/payload_crc.h"
 
 namespace sheaf::storage {
-
-namespace {
-
-// Of a unit that begins with `bytes` and goes on with zeros.
-uint32_t PaddedUnitCrc(std::span<const uint8_t> bytes) {
-  static constexpr std::array<uint8_t, kUnitBytes> kZeros{};
-  return Crc32cExtend(Crc32c(bytes), std::span(kZeros).subspan(bytes.size()));
-}
-
-}  // namespace
 
 RewriteIo::RewriteIo(SlabSpace& space, OpRef op, std::function<void()> finished)
     : space_(space), op_(std::move(op)), finished_(std::move(finished)) {}
@@ -38,50 +27,38 @@ void RewriteIo::Start() {
 
 Status RewriteIo::Plan() {
   const ChunkRecord* base = op_->base.get();
-  const uint32_t end = op_->end();
-  if (!op_->settled) return Error(Code::kBusy, "changes of it are not committed");
-  if (base == nullptr || base->version != op_->want.version) {
-    return Error(Code::kStale, "it is another version by now (have " +
-                                   std::to_string(base != nullptr ? base->version.value() : 0) +
-                                   ", asked " + std::to_string(op_->want.version.value()) + ")");
-  }
-  if (end > base->length || (end != base->length && end % kPageBytes != 0)) {
-    return Error(Code::kInvalid, "it ends at " + std::to_string(end) + " of " +
-                                     std::to_string(base->length) + " bytes");
-  }
-  RETURN_IF_ERROR(Verify());
-  for (uint32_t logical = op_->args.offset / kBlockBytes; logical * kBlockBytes < end; ++logical) {
+  if (base == nullptr) return Error(Code::kNotFound, "it does not exist");
+  bool others = false;
+  for (uint32_t logical = op_->args.offset / kBlockBytes; logical * kBlockBytes < op_->end();
+       ++logical) {
     if (base->BlockAt(logical) == kNoBlock) continue;
+    if (!Fits(logical)) {
+      others = true;
+      continue;
+    }
     BlockUpdate update{.logical = logical};
     for (uint32_t unit = 0; unit < kUnitsPerBlock; ++unit) {
       update.unit_crcs[unit] = base->UnitCrc(logical * kUnitsPerBlock + unit);
     }
     op_->updates.push_back(update);
   }
+  if (op_->updates.empty() && others) return Error(Code::kCorrupt, "these are not its bytes");
   op_->no_change = op_->updates.empty();
   return Status::Ok();
 }
 
-// To the end of the last block, where there are zeros.
-Status RewriteIo::Verify() const {
-  const auto& bytes = op_->args.bytes;
-  const uint32_t first_unit = op_->args.offset / kUnitBytes;
-  const uint32_t units =
-      static_cast<uint32_t>((bytes.size() + kBlockBytes - 1) / kBlockBytes) * kUnitsPerBlock;
-  for (uint32_t unit = 0; unit < units; ++unit) {
+// To the end of the block: past the chunk's end there are zeros.
+bool RewriteIo::Fits(uint32_t logical) const {
+  const auto bytes = op_->args.bytes.subspan(size_t{logical} * kBlockBytes - op_->args.offset);
+  for (uint32_t unit = 0; unit < kUnitsPerBlock; ++unit) {
     const size_t begin = std::min<size_t>(size_t{unit} * kUnitBytes, bytes.size());
-    const uint32_t got =
-        PaddedUnitCrc(bytes.subspan(begin, std::min<size_t>(kUnitBytes, bytes.size() - begin)));
-    const uint32_t want = op_->base->UnitCrc(first_unit + unit);
-    if (got == want) continue;
-    return Error(Code::kCorrupt, "these are not its bytes (offset " +
-                                     std::to_string((first_unit + unit) * kUnitBytes) + ", want " +
-                                     std::to_string(want) + ", got " + std::to_string(got) + ")");
+    const auto part = bytes.subspan(begin, std::min<size_t>(kUnitBytes, bytes.size() - begin));
+    if (PaddedUnitCrc(part) != op_->base->UnitCrc(logical * kUnitsPerBlock + unit)) return false;
   }
-  return Status::Ok();
+  return true;
 }
 
-// A page may have of the reserve: it gives back as much as it takes.
+// A page may have of the reserve: it gives back as much as it takes, at once or with what is held.
 void RewriteIo::Allocate() {
   const auto count = static_cast<uint32_t>(op_->updates.size());
   const bool privileged = count <= kBlocksPerPage;

@@ -9,9 +9,9 @@
 
 namespace sheaf::storage {
 
-// Puts the bytes of a rewrite (Engine::Rewrite) into new blocks, once every unit of them has the
-// checksum that the chunk's record has for it. Blocks that the record does not name stay holes.
-// Nothing of what is on disk is read.
+// Puts the bytes of a rewrite (Engine::Rewrite) into new blocks: of those blocks that the chunk's
+// record names and of which every unit has the checksum that the record has for it. Nothing of what
+// is on disk is read.
 //
 // Runs on the thread of op.io only. `finished` runs there too, once; op.status, op.blocks and
 // op.updates say how it went.
@@ -22,7 +22,8 @@ class RewriteIo : public std::enable_shared_from_this<RewriteIo> {
 
  private:
   Status Plan();
-  Status Verify() const;
+  // Whether the bytes for it are its own.
+  bool Fits(uint32_t logical) const;
   void Allocate();
   void Begin(Result<SlabSpace::Blocks> blocks);
   Status PrepareBuffer();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/crc32c.h"
 #include "common/log.h"
 #include "storage/replica/replica_messages.h"
 
@@ -122,32 +123,39 @@ void ChainReplica::ServeRead(CallId call, uint64_t upto) {
   After(io, [this, self = shared_from_this(), read = std::move(read), upto] {
     engine_.ReadAt(*read.io, KeyOf(read.chunk), upto, read.offset, read.length,
                    [self, chunk = read.chunk, done = read.done](Result<Engine::ReadAnswer> answer) {
-                     if (IsDamage(answer.status())) self->RequestRepair(chunk);
+                     if (IsDamage(answer.status())) (void)self->RequestRepair(chunk);
                      done(std::move(answer));
                    });
   });
 }
 
-void ChainReplica::RequestRepair(ChunkId chunk) {
-  if (env_.repairer == nullptr || env_.home == nullptr) return;
+bool ChainReplica::RequestRepair(ChunkId chunk) {
+  if (env_.repairer == nullptr || env_.home == nullptr || !engine_.Health().ok()) return false;
   {
     std::lock_guard lock(mutex_);
-    if (stopped_ || core_.members().size() < 2) return;
+    if (stopped_ || core_.members().size() < 2) return false;
   }
-  env_.repairer->Add({.engine = &engine_,
-                      .io = env_.home,
-                      .key = KeyOf(chunk),
-                      .sources = [weak = weak_from_this()] {
-                        const auto self = weak.lock();
-                        return self ? self->SourcesOfRepair() : Repairer::Sources();
-                      }});
+  return env_.repairer->Add({.engine = &engine_,
+                             .io = env_.home,
+                             .key = KeyOf(chunk),
+                             .sources = [weak = weak_from_this()] {
+                               const auto self = weak.lock();
+                               return self ? self->SourcesOfRepair() : Repairer::Sources();
+                             }});
+}
+
+// Bytes beside those that the change is of could not be read. Once they are repaired it can be made: the
+// client is to send it again. Where the payload is what was damaged, nothing is repaired.
+Status ChainReplica::AfterRepair(const ChainOp& op, const Status& status) {
+  if (!IsDamage(status) || Crc32c(op.bytes) != op.crc32c || !RequestRepair(op.chunk)) return status;
+  return {Code::kBusy, "chunk " + ToString(op.chunk) + " is to be repaired: " + status.message()};
 }
 
 Repairer::Sources ChainReplica::SourcesOfRepair() const {
   std::lock_guard lock(mutex_);
   Repairer::Sources sources{.version = core_.version()};
   for (const MemberView& member : core_.members()) {
-    if (member.state == proto::SERVING && member.target != self_)
+    if (member.state == proto::SERVING && !member.leaving && member.target != self_)
       sources.targets.push_back(member.target);
   }
   return sources;
@@ -301,13 +309,12 @@ void ChainReplica::Apply(uint64_t ticket, const ChainOpRef& op) {
   IoContext& io = IoOf(*op);
   engine_.Apply(io, ChangeFor(ticket, *op),
                 [this, self = shared_from_this(), &io, ticket,
-                 chunk = op->chunk](Result<Engine::ChunkState> state) {
-                  // Bytes beside those that it changes could not be read.
-                  if (IsDamage(state.status())) RequestRepair(chunk);
+                 op](Result<Engine::ChunkState> state) {
+                  const Status status = AfterRepair(*op, state.status());
                   Run(&io, [&] {
-                    core_.OnApplied(ticket, chunk,
+                    core_.OnApplied(ticket, op->chunk,
                                     state.ok() ? Result<LocalState>(LocalFrom(*state))
-                                               : Result<LocalState>(WhyFailed(state.status())));
+                                               : Result<LocalState>(WhyFailed(status)));
                   });
                 });
 }

@@ -92,9 +92,9 @@ class ChainReplica final : public std::enable_shared_from_this<ChainReplica>, pr
   void OnSyncResults(IoContext& io, const proto::SyncResultsRequest& request,
                      Done<proto::SyncResultsResponse> done);
 
-  // The chunk here is damaged: it is repaired from other members, soon. Whatever reads it comes upon
-  // that by itself.
-  void RequestRepair(ChunkId chunk);
+  // The chunk here is damaged: whether it will be repaired from other members, soon. Whatever reads
+  // it comes upon that by itself.
+  bool RequestRepair(ChunkId chunk);
 
   // ---- what the node asks ----
   bool AnyUnderWay(const StreamTable::Predicate& over) const;
@@ -142,6 +142,7 @@ class ChainReplica final : public std::enable_shared_from_this<ChainReplica>, pr
   Engine::ChunkKey KeyOf(ChunkId chunk) const { return {chain_, chunk}; }
   Engine::Change ChangeFor(uint64_t ticket, const ChainOp& op) const;
   Status WhyFailed(const Status& status) const;
+  Status AfterRepair(const ChainOp& op, const Status& status);
   void RemoveListed(IoContext& io, const RemoveArgs& args, const Admission& admission,
                     Result<std::vector<Engine::ListedChunk>> chunks, Done<MutationResult> done);
   void CallPeer(TargetId to, transport::Call call, ChainOpRef keep,

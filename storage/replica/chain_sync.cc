@@ -50,7 +50,7 @@ void ChainReplica::Copy(TargetId peer, const CopyStep& step) {
                     chunk = step.chunk.chunk](const Status& status) {
                      const auto self = weak.lock();
                      if (!self) return;
-                     if (IsDamage(status)) self->RequestRepair(chunk);
+                     if (IsDamage(status)) (void)self->RequestRepair(chunk);
                      self->EndStep(step, status);
                    });
 }

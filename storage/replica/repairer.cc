@@ -3,14 +3,15 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <cstring>
 #include <future>
-#include <optional>
 #include <utility>
 
 #include "common/crc32c.h"
 #include "common/log.h"
 #include "proto/data.pb.h"
 #include "storage/engine/chunk_record.h"
+#include "storage/engine/payload_crc.h"
 
 namespace sheaf::storage {
 namespace {
@@ -19,10 +20,11 @@ std::string NameOf(const Engine::ChunkKey& key) {
   return ToString(key.chain) + "/" + ToString(key.chunk);
 }
 
-// What may go by itself.
-bool IsPassing(const Status& status) {
-  return status.retry() != Retry::kNever || status.code() == Code::kStale ||
-         status.code() == Code::kDeadline;
+// Trying again would not help.
+bool IsForGood(const Status& status) {
+  return status.retry() == Retry::kNever && status.code() != Code::kStale &&
+         status.code() != Code::kNotFound && status.code() != Code::kDeadline &&
+         status.code() != Code::kNoSpace;
 }
 
 // Waits for the answer of a call that is begun with a function to give it to.
@@ -58,17 +60,21 @@ void Repairer::Stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Repairer::Add(Place place) {
+bool Repairer::Add(Place place) {
   {
     std::lock_guard lock(mutex_);
-    if (stopping_ || known_.size() == kMaxQueued) return;
+    const Id id{place.engine, place.key};
     const Clock::Instant now = Clock::System().Now();
-    std::erase_if(given_up_, [now](const auto& entry) { return entry.second <= now; });
-    if (given_up_.contains({place.engine, place.key})) return;
-    if (!known_.insert({place.engine, place.key}).second) return;
+    std::erase_if(given_up_, [now](const auto& entry) { return entry.second.until <= now; });
+    if (const auto rests = given_up_.find(id); rests != given_up_.end())
+      return !rests->second.for_good;
+    if (known_.contains(id)) return true;
+    if (stopping_ || known_.size() == kMaxQueued || given_up_.size() == kMaxQueued) return true;
+    known_.insert(id);
     jobs_.push_back({.place = std::move(place)});
   }
   changed_.notify_all();
+  return true;
 }
 
 Repairer::Counts Repairer::counts() const {
@@ -112,7 +118,8 @@ bool Repairer::Next(Job& job) {
 
 void Repairer::End(Job job, const Status& status) {
   const Place& place = job.place;
-  if (!status.ok() && IsPassing(status) && ++job.tries < options_.tries) {
+  const bool for_good = !status.ok() && IsForGood(status);
+  if (!status.ok() && !for_good && ++job.tries < options_.tries) {
     job.not_before = Clock::System().Now() + options_.pause;
     std::lock_guard lock(mutex_);
     jobs_.push_back(std::move(job));
@@ -124,15 +131,20 @@ void Repairer::End(Job job, const Status& status) {
             ToString(job.from), job.pages, job.damage.message());
     if (options_.on_repaired) options_.on_repaired(*place.engine, place.key);
   }
-  std::lock_guard lock(mutex_);
-  known_.erase({place.engine, place.key});
-  if (repaired) ++counts_.repaired;
-  if (status.ok() || stopping_) return;
-  ++counts_.failed;
-  if (given_up_.size() < kMaxQueued)
-    given_up_[{place.engine, place.key}] = Clock::System().Now() + options_.rest;
-  LogError("chunk {} is not repaired: {}; it is damaged: {}", NameOf(place.key), status.ToString(),
-           job.damage.message());
+  {
+    std::lock_guard lock(mutex_);
+    const Id id{place.engine, place.key};
+    known_.erase(id);
+    if (repaired) ++counts_.repaired;
+    if (status.ok() || stopping_) return;
+    ++counts_.failed;
+    if (given_up_.size() < kMaxQueued) {
+      const auto rest = for_good ? options_.rest : options_.short_rest;
+      given_up_[id] = {.until = Clock::System().Now() + rest, .for_good = for_good};
+    }
+  }
+  LogError("chunk {} is not repaired: {}{}{}", NameOf(place.key), status.ToString(),
+           job.damage.ok() ? "" : "; it is damaged: ", job.damage.message());
 }
 
 // ---- one chunk ----
@@ -141,48 +153,129 @@ Status Repairer::Repair(Job& job) {
   const Place& place = job.place;
   const auto look = ReadHere(place, 0, 0);
   if (!look.ok()) {
-    job.damage = look.status();
+    if (IsDamage(look.status())) job.damage = look.status();
     return look.status();
   }
-  const Engine::ChunkState state = look->state;
-  for (uint32_t offset = 0; offset < state.length; offset += kPageBytes) {
-    const uint32_t length = std::min(kPageBytes, state.length - offset);
-    RETURN_IF_ERROR(pacer_.Take(length));
-    const Status read = ReadHere(place, offset, length).status();
+  Status failed;
+  for (uint32_t offset = 0; offset < look->state.length; offset += kPageBytes) {
+    const Range page{look->state, offset, std::min(kPageBytes, look->state.length - offset)};
+    RETURN_IF_ERROR(pacer_.Take(page.length));
+    const Status read = ReadHere(place, page.offset, page.length).status();
     if (read.ok()) continue;
     if (!IsDamage(read)) return read;
     if (job.damage.ok()) job.damage = read;
-    RETURN_IF_ERROR(RepairPage(job, state, offset));
+    const Status status = RepairPage(job, page);
+    if (status.ok()) {
+      ++job.pages;
+    } else if (!IsForGood(status)) {
+      return status;
+    } else if (failed.ok()) {
+      failed = status;  // other pages may be better off
+    }
+  }
+  return failed;
+}
+
+Status Repairer::RepairPage(Job& job, const Range& page) {
+  const Sources sources = job.place.sources();
+  if (sources.targets.empty()) return {Code::kNotServing, "no other replica serves the chain"};
+  if (TakeWhole(job, page, sources).ok()) return Status::Ok();
+  return PutTogether(job, page, sources);
+}
+
+// From the first that can read all of it and has the same.
+Status Repairer::TakeWhole(Job& job, const Range& page, const Sources& sources) {
+  Status status;
+  for (TargetId from : sources.targets) {
+    RETURN_IF_ERROR(pacer_.Take(page.length));
+    const auto piece = ReadThere(job.place, sources.version, from, page);
+    status = piece.status();
+    if (status.ok()) status = Rewrite(job.place, page.offset, piece->buffer, piece->bytes);
+    if (status.ok()) status = ReadHere(job.place, page.offset, page.length).status();
+    if (!status.ok()) continue;
+    job.from = from;
+    break;
+  }
+  return status;
+}
+
+// Each unit from wherever it can be read. What nobody can read does not hinder the rest.
+Status Repairer::PutTogether(Job& job, const Range& page, const Sources& sources) {
+  ASSIGN_OR_RETURN(const std::vector<uint32_t> crcs, ListUnits(job.place));
+  BufferRef buffer = Allocate(job.place, page.length);
+  if (buffer == nullptr) return {Code::kBusy, "no buffer is free"};
+  const auto bytes = buffer->span().first(page.length);
+  std::memset(bytes.data(), 0, bytes.size());
+  Status failed;
+  for (uint32_t at = 0; at < page.length; at += kBlockBytes) {
+    const Range block{page.state, page.offset + at, std::min(kBlockBytes, page.length - at)};
+    RETURN_IF_ERROR(pacer_.Take(block.length));
+    const Status status = ReadBlock(job, block, sources, crcs, bytes.subspan(at, block.length));
+    if (status.ok()) continue;
+    if (!IsForGood(status)) return status;
+    if (failed.ok()) failed = status;
+  }
+  const Status status = Rewrite(job.place, page.offset, std::move(buffer), bytes);
+  if (status.code() != Code::kCorrupt) return status.ok() ? failed : status;
+  return failed.ok() ? Status(Code::kStale, "it was changed meanwhile") : failed;
+}
+
+Status Repairer::ReadBlock(Job& job, const Range& block, const Sources& sources,
+                           const std::vector<uint32_t>& crcs, std::span<uint8_t> into) {
+  const auto take = [](const Engine::ReadAnswer& read, std::span<uint8_t> place) {
+    if (read.bytes.size() != place.size()) return Status(Code::kStale, "it was cut meanwhile");
+    std::copy(read.bytes.begin(), read.bytes.end(), place.begin());
+    return Status::Ok();
+  };
+  const auto whole = ReadHere(job.place, block.offset, block.length);
+  if (whole.ok()) return take(*whole, into);
+  if (!IsDamage(whole.status())) return whole.status();
+  for (uint32_t at = 0; at < block.length; at += kUnitBytes) {
+    const Range unit{block.state, block.offset + at, std::min(kUnitBytes, block.length - at)};
+    const auto part = into.subspan(at, unit.length);
+    const auto here = ReadHere(job.place, unit.offset, unit.length);
+    if (here.ok()) {
+      RETURN_IF_ERROR(take(*here, part));
+    } else if (!IsDamage(here.status())) {
+      return here.status();
+    } else if (unit.offset / kUnitBytes >= crcs.size()) {
+      return {Code::kStale, "it was cut meanwhile"};
+    } else {
+      RETURN_IF_ERROR(FetchUnit(job, unit, sources, crcs[unit.offset / kUnitBytes], part));
+    }
   }
   return Status::Ok();
 }
 
-Status Repairer::RepairPage(Job& job, const Engine::ChunkState& state, uint32_t offset) {
-  const Place& place = job.place;
-  const Sources sources = place.sources();
-  Status failed(Code::kNotServing, "no other replica serves the chain");
-  bool asked = false;
+Status Repairer::FetchUnit(Job& job, const Range& unit, const Sources& sources, uint32_t crc,
+                           std::span<uint8_t> into) {
+  Status failed;
   for (TargetId from : sources.targets) {
-    RETURN_IF_ERROR(pacer_.Take(kPageBytes));
-    const auto piece = ReadThere(place, sources.version, from, state, offset);
+    RETURN_IF_ERROR(pacer_.Take(unit.length));
+    const auto piece = ReadThere(job.place, sources.version, from, unit);
     Status status = piece.status();
-    if (status.ok()) {
-      status = Rewrite(place, state, offset, *piece);
-      // It has changed here, or is changing: no other has anything for it either.
-      if (IsPassing(status)) return status;
+    if (status.ok() && PaddedUnitCrc(piece->bytes) == crc) {
+      std::copy(piece->bytes.begin(), piece->bytes.end(), into.begin());
+      job.from = from;
+      return Status::Ok();
     }
     if (status.ok()) {
-      ++job.pages;
-      job.from = from;
-      status = ReadHere(place, offset, kPageBytes).status();
-      if (!IsDamage(status)) return status;
+      const bool same = piece->version == unit.state.version;
+      status = {same ? Code::kCorrupt : Code::kStale,
+                "it has other bytes there, of version " + ToString(piece->version) + " (here " +
+                    ToString(unit.state.version) + ")"};
     }
     // One that may have it later counts for more than one that never will.
-    if (!std::exchange(asked, true) || !IsPassing(failed)) {
+    if (failed.ok() || (IsForGood(failed) && !IsForGood(status)))
       failed = status.With("target " + ToString(from));
-    }
   }
   return failed;
+}
+
+BufferRef Repairer::Allocate(const Place& place, size_t bytes) {
+  return Await<BufferRef>([&](auto done) {
+    place.io->Post([io = place.io, bytes, done] { done(io->Allocate(bytes)); });
+  });
 }
 
 Result<Engine::ReadAnswer> Repairer::ReadHere(const Place& place, uint32_t offset,
@@ -194,22 +287,26 @@ Result<Engine::ReadAnswer> Repairer::ReadHere(const Place& place, uint32_t offse
   });
 }
 
-// As a client without a session. What the chain has committed there must be the version here.
-Result<Repairer::Piece> Repairer::ReadThere(const Place& place, ChainVersion version, TargetId from,
-                                            const Engine::ChunkState& state, uint32_t offset) {
-  Piece piece;
-  piece.buffer = Await<BufferRef>([&](auto done) {
-    place.io->Post([io = place.io, done] { done(io->Allocate(kPageBytes)); });
+Result<std::vector<uint32_t>> Repairer::ListUnits(const Place& place) {
+  return Await<Result<std::vector<uint32_t>>>([&](auto done) {
+    place.io->Post([place, done] { place.engine->ListUnits(*place.io, place.key, done); });
   });
+}
+
+// As a client without a session: what the chain has committed there.
+Result<Repairer::Piece> Repairer::ReadThere(const Place& place, ChainVersion version, TargetId from,
+                                            const Range& range) {
+  Piece piece;
+  piece.buffer = Allocate(place, range.length);
   if (piece.buffer == nullptr) return Status(Code::kBusy, "no buffer is free");
   proto::ReadChunkRequest request;
   request.mutable_ctx()->set_chain_id(place.key.chain.value());
   request.mutable_ctx()->set_chain_version(version.value());
   request.mutable_chunk()->set_data_id(place.key.chunk.data_id.value());
   request.mutable_chunk()->set_index(place.key.chunk.index);
-  request.set_offset(offset);
-  request.set_length(std::min(kPageBytes, state.length - offset));
-  const auto into = piece.buffer->span().first(request.length());
+  request.set_offset(range.offset);
+  request.set_length(range.length);
+  const auto into = piece.buffer->span().first(range.length);
   transport::Call call{.method = transport::Method::kRead,
                        .message = request.SerializeAsString(),
                        .into = into,
@@ -220,22 +317,21 @@ Result<Repairer::Piece> Repairer::ReadThere(const Place& place, ChainVersion ver
   proto::ReadChunkResponse response;
   if (!response.ParseFromString(reply.message))
     return Status(Code::kProtocol, "an answer that cannot be read");
-  if (response.version() != state.version.value() || reply.payload_size != into.size()) {
-    return Status(Code::kStale, "it has version " + std::to_string(response.version()) +
-                                    " there, " + ToString(state.version) + " here");
-  }
+  piece.version = ChunkVersion(response.version());
+  if (reply.payload_size != into.size())
+    return Status(Code::kStale, "it has another length there");
   piece.bytes = into;
   if (Crc32c(piece.bytes) != response.crc32c())
     return Status(Code::kUnavailable, "the bytes were changed on the way");
   return piece;
 }
 
-Status Repairer::Rewrite(const Place& place, const Engine::ChunkState& state, uint32_t offset,
-                         const Piece& piece) {
+Status Repairer::Rewrite(const Place& place, uint32_t offset, BufferRef buffer,
+                         std::span<const uint8_t> bytes) {
   Engine::WriteArgs args{
-      .key = place.key, .offset = offset, .buffer = piece.buffer, .bytes = piece.bytes};
+      .key = place.key, .offset = offset, .buffer = std::move(buffer), .bytes = bytes};
   return Await<Result<Engine::ChunkState>>([&](auto done) {
-           place.engine->Rewrite(*place.io, std::move(args), state.version, done);
+           place.engine->Rewrite(*place.io, std::move(args), done);
          })
       .status();
 }

@@ -140,7 +140,7 @@ MapVersion ReplicaSet::map_in_force() {
 void ReplicaSet::RequestRepair(size_t local_target, const Engine::ChunkKey& key) {
   const auto replica = FindForPeer(key.chain);
   if (!replica.ok() || &(*replica)->engine() != targets_[local_target].engine) return;
-  (*replica)->RequestRepair(key.chunk);
+  (void)(*replica)->RequestRepair(key.chunk);
 }
 
 void ReplicaSet::Tick() {

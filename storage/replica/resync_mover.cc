@@ -9,6 +9,7 @@
 #include "common/crc32c.h"
 #include "proto/replica.pb.h"
 #include "storage/engine/chunk_record.h"
+#include "storage/replica/repairer.h"
 #include "storage/replica/replica_messages.h"
 
 namespace sheaf::storage {
@@ -240,7 +241,7 @@ Result<bool> ResyncMover::SendPieces(const Place& place, const ChunkFacts& chunk
 Status ResyncMover::DoCopy(const Place& place, const ChunkFacts& chunk) {
   ASSIGN_OR_RETURN(UnitPair units, ListUnits(place, chunk.chunk));
   Result<bool> first = SendPieces(place, chunk, units);
-  if (first.status().code() == Code::kCorrupt) {  // what was to stay there cannot be read
+  if (IsDamage(first.status())) {  // what was to stay there cannot be read
     units.second.clear();
     first = SendPieces(place, chunk, units);
   }

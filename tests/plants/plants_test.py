@@ -18,7 +18,7 @@ each of these and checks that:
   held-slot-stays
   rewrite-slab-syncs
   rewrite-compares
-  rewrite-waits
+  rewrite-ends-first
   index-target-record
   slab-file
   slab-directory

@@ -29,10 +29,10 @@ class FakeEngine : public storage::Engine {
     std::lock_guard lock(mutex_);
     health_ = std::move(status);
   }
-  // The page of the chunk around `offset`.
+  // The unit of the chunk around `offset`.
   void Rot(const ChunkKey& key, uint32_t offset) {
     std::lock_guard lock(mutex_);
-    rotten_.insert({key, offset / kPage});
+    rotten_.insert({key, offset / kUnit});
   }
   size_t rotten() const {
     std::lock_guard lock(mutex_);
@@ -151,21 +151,24 @@ class FakeEngine : public storage::Engine {
     Answer(io, std::move(done), std::move(result));
   }
 
-  void Rewrite(storage::IoContext& io, WriteArgs args, ChunkVersion version,
-               StateDone done) override {
+  void Rewrite(storage::IoContext& io, WriteArgs args, StateDone done) override {
     Result<ChunkState> result = [&]() -> Result<ChunkState> {
       std::lock_guard lock(mutex_);
       if (!failure_.ok()) return failure_;
-      if (versions_.contains(args.key)) return Status{Code::kBusy, "fake engine: versions are held"};
       const Version chunk = Newest(args.key);
-      if (StateOf(chunk).version != version) return Status{Code::kStale, "fake engine: another"};
-      const size_t end = args.offset + args.bytes.size();
-      if (end > chunk->bytes.size() ||
-          !std::equal(args.bytes.begin(), args.bytes.end(), chunk->bytes.begin() + args.offset)) {
-        return Status{Code::kCorrupt, "fake engine: these are not its bytes"};
+      if (!chunk.has_value()) return Status{Code::kNotFound, "fake engine: no such chunk"};
+      const auto& bytes = chunk->bytes;
+      bool fits = false;
+      for (size_t at = 0; at < args.bytes.size() && args.offset + at < bytes.size(); at += kBlock) {
+        const auto part = args.bytes.subspan(at, std::min(kBlock, args.bytes.size() - at));
+        const auto begin = bytes.begin() + static_cast<ptrdiff_t>(args.offset + at);
+        const size_t left = std::min<size_t>(kBlock, static_cast<size_t>(bytes.end() - begin));
+        if (part.size() != left || !std::equal(part.begin(), part.end(), begin)) continue;
+        fits = true;
+        for (size_t unit = 0; unit < kBlock / kUnit; ++unit)
+          rotten_.erase({args.key, (args.offset + at) / kUnit + unit});
       }
-      for (size_t page = args.offset / kPage; page * kPage < end; ++page)
-        rotten_.erase({args.key, page});
+      if (!fits) return Status{Code::kCorrupt, "fake engine: these are not its bytes"};
       return StateOf(chunk);
     }();
     Answer(io, std::move(done), std::move(result));
@@ -274,6 +277,7 @@ class FakeEngine : public storage::Engine {
     std::vector<uint8_t> bytes;
     uint64_t version = 0;
     ChainVersion chain_version;
+    uint32_t chunk_size = 0;
   };
 
   using Version = std::optional<Chunk>;  // none: the chunk does not exist
@@ -288,24 +292,26 @@ class FakeEngine : public storage::Engine {
   }
   static ChunkState StateOf(const Chunk& chunk) {
     return {static_cast<uint32_t>(chunk.bytes.size()), ChunkVersion(chunk.version),
-            chunk.chain_version, Crc32c(chunk.bytes), 0};
+            chunk.chain_version, Crc32c(chunk.bytes), chunk.chunk_size};
   }
 
-  static constexpr size_t kPage = 256 << 10;  // of rot
+  static constexpr size_t kUnit = 4096;    // of rot
+  static constexpr size_t kBlock = 16384;  // what a change makes anew
 
   // All of these with the mutex held, but Take.
   bool IsRotten(const ChunkKey& key, size_t begin, size_t end) const {
     return std::any_of(rotten_.begin(), rotten_.end(), [&](const auto& rot) {
-      return rot.first == key && rot.second * kPage < end && begin < (rot.second + 1) * kPage;
+      return rot.first == key && rot.second * kUnit < end && begin < (rot.second + 1) * kUnit;
     });
   }
   Status WriteOver(const WriteArgs& args) {
     const size_t end = args.offset + args.bytes.size();
     for (auto rot = rotten_.begin(); rot != rotten_.end();) {
-      const size_t page = rot->second * kPage;
-      if (rot->first != args.key || page >= end || page + kPage <= args.offset) {
+      const size_t unit = rot->second * kUnit;
+      const size_t block = unit / kBlock * kBlock;
+      if (rot->first != args.key || block >= end || block + kBlock <= args.offset) {
         ++rot;
-      } else if (args.offset <= page && page + kPage <= end) {
+      } else if (args.offset <= unit && unit + kUnit <= end) {
         rot = rotten_.erase(rot);
       } else {
         return {Code::kCorrupt, "fake engine: what is beside it cannot be read"};
@@ -364,6 +370,7 @@ class FakeEngine : public storage::Engine {
     }
     ++next.version;
     next.chain_version = args.chain_version;
+    next.chunk_size = args.chunk_size;
     return Version(std::move(next));
   }
 
@@ -405,7 +412,7 @@ class FakeEngine : public storage::Engine {
   std::map<ChunkKey, Chunk> chunks_;  // the newest versions
   std::map<ChunkKey, std::vector<HeldVersion>> versions_;
   std::map<RowKey, StreamRow> rows_;
-  std::set<std::pair<ChunkKey, size_t>> rotten_;  // chunk and page
+  std::set<std::pair<ChunkKey, size_t>> rotten_;  // chunk and unit
   Status failure_;
   Status health_;
   bool holding_ = false;

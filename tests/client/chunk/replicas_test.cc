@@ -138,6 +138,14 @@ TEST_F(ReplicasTest, RottenAnswersFailTheReadOnlyIfNoReplicaMayComeBack) {
   EXPECT_EQ(Read()->result.get().status().code(), Code::kCorrupt);
 }
 
+// They repair one another.
+TEST_F(ReplicasTest, RottenAnswersOfAllReplicasMayPass) {
+  for (uint32_t replica = 1; replica <= 3; ++replica) {
+    storage_.FailReplica(replica, Code::kCorrupt, ChunkClient::kCorruptTries - 1);
+  }
+  EXPECT_TRUE(Read()->result.get().ok());
+}
+
 TEST_F(ReplicasTest, ServersThatDoNotAnswerAreAvoided) {
   storage_.FailReplica(1, Code::kDeadline);
   storage_.FailReplica(2, Code::kUnavailable);

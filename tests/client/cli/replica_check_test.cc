@@ -16,6 +16,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 constexpr uint32_t kChain = 7;
 
@@ -35,6 +36,7 @@ class FakeChain final : public CheckSource {
       proto::ChainMember* member = chain->add_members();
       member->set_target_id(target);
       member->set_state(target == syncing ? proto::SYNCING : proto::SERVING);
+      member->set_leaving(target == leaving);
     }
     return map;
   }
@@ -83,6 +85,7 @@ class FakeChain final : public CheckSource {
 
   std::map<uint32_t, std::map<ChunkId, Chunk>> replicas;  // by target
   uint32_t syncing = 0;
+  uint32_t leaving = 0;
   Status status;       // of the next call
   Status next_status;  // and of those after it
 
@@ -138,12 +141,21 @@ TEST_F(ReplicaCheckTest, WhatDiffersInAnyRespectIsTold) {
         Check(page),
         ElementsAre(AllOf(HasSubstr("chunk 4.2 on chain 7: replicas differ"),
                           HasSubstr("target 1: version 1 of 4, 100 bytes, checksum 00000001"),
-                          HasSubstr("target 2: version 1 of 4, 100 bytes, checksum 00000abc")),
-                    HasSubstr("9.2"), AllOf(HasSubstr("10.2"), HasSubstr("target 3 has none")),
+                          HasSubstr("target 2: version 1 of 4, 100 bytes, checksum 00000abc"),
+                          HasSubstr("): target 2 alone, the others agree")),
+                    AllOf(HasSubstr("9.2"), HasSubstr("): target 1 alone")), AllOf(HasSubstr("10.2"), HasSubstr("target 3 has none")),
                     AllOf(HasSubstr("11.2"), HasSubstr("target 1 has none, target 2: version 1"))))
         << page;
     EXPECT_EQ(pauses_, ReplicaCheck::kLooks - 1);
   }
+}
+
+TEST_F(ReplicaCheckTest, OfTwoNoneIsAlone) {
+  At(1, 4).checksum = 2;
+  At(3, 4).checksum = 3;
+  EXPECT_THAT(Check(), ElementsAre(Not(HasSubstr("alone"))));
+  chain_.syncing = 2;
+  EXPECT_THAT(Check(), ElementsAre(Not(HasSubstr("alone"))));
 }
 
 TEST_F(ReplicaCheckTest, AChangeOnItsWayIsNoDifference) {
@@ -176,6 +188,8 @@ TEST_F(ReplicaCheckTest, OneThatIsWrittenAndHasOtherBytesIsFound) {
 TEST_F(ReplicaCheckTest, MembersThatDoNotServeAreNotLookedAt) {
   chain_.replicas[2].clear();
   chain_.syncing = 2;
+  EXPECT_THAT(Check(), IsEmpty());
+  chain_.leaving = std::exchange(chain_.syncing, 0);
   EXPECT_THAT(Check(), IsEmpty());
 }
 

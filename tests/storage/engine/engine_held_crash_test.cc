@@ -43,6 +43,12 @@ class HeldWorkload {
     chunk.acked = chunk.sights.size() - 1;
     return true;
   }
+  // With its own bytes.
+  void Rewrite(const Engine::ChunkKey& key) {
+    Chunk& chunk = ChunkOf(key);
+    const auto& bytes = chunk.model.newest().bytes;
+    if (bytes.has_value() && !bytes->empty()) Started(chunk, rig_.StartRewrite(key, 0, *bytes));
+  }
   bool PutRow(const Engine::ChunkKey& key) {
     Chunk& chunk = ChunkOf(key);
     const auto row = chunk.model.NextRow(true);
@@ -156,6 +162,12 @@ std::vector<Step> SequentialSteps() {
   const auto stamp = [](Engine::ChunkKey key, uint64_t version) {
     return [=](EngineRig&, HeldWorkload& work) { return work.Stamp(key, version); };
   };
+  const auto rewrite = [](Engine::ChunkKey key) {
+    return [=](EngineRig&, HeldWorkload& work) {
+      work.Rewrite(key);
+      return work.Settle();
+    };
+  };
   const auto put_row = [](Engine::ChunkKey key) {
     return [=](EngineRig&, HeldWorkload& work) { return work.PutRow(key); };
   };
@@ -181,6 +193,11 @@ std::vector<Step> SequentialSteps() {
       remove(kSecond, 9),
       write(kFirst, 10, 1, 100000),
       revert(kSecond, 9),  // a removal
+      rewrite(kFirst),
+      revert(kFirst, 10),
+      rewrite(kFirst),
+      write(kFirst, 10, 1, 100000),
+      rewrite(kFirst),
       truncate(kFirst, 11, 0, false),
       release(kFirst, 10),
       write(kFirst, 12, 0, 30000),
@@ -230,12 +247,15 @@ TEST(EngineHeldCrashTest, ManyChangesInFlight) {
       for (int i = 0; i < 8; ++i) {
         const auto key = Key(1, 10 + random() % 3, static_cast<uint32_t>(random() % 2));
         const auto at = static_cast<uint32_t>(random() % 300000);
-        switch (random() % 6) {
+        switch (random() % 7) {
           case 0:
             work.Start(EngineRig::TruncateChange(key, ++ticket, at, random() % 2 == 0));
             break;
           case 1:
             work.Start(EngineRig::RemoveChange(key, ++ticket));
+            break;
+          case 2:
+            work.Rewrite(key);
             break;
           default:
             work.Write(key, ++ticket, at, 1 + static_cast<uint32_t>(random() % 60000));

@@ -59,7 +59,7 @@ class HeldRun {
     auto at = chunks_.begin();
     std::advance(at, Below(4));
     auto& [key, model] = *at;
-    const uint32_t kind = Below(20);
+    const uint32_t kind = Below(22);
     if (kind < 13) {
       Apply(key, model, kind);
     } else if (kind < 16) {
@@ -75,6 +75,8 @@ class HeldRun {
     } else if (kind == 18) {
       Settle();
       Stamp(key, model);
+    } else if (kind < 21) {
+      Rewrite(key, model);
     } else {
       Settle();
       CheckReads(key, model);
@@ -118,6 +120,17 @@ class HeldRun {
     }
     model.Stamp(want.version.value());
     Expect(stamped, model.newest());
+  }
+
+  // With its own bytes, while others are under way: nothing that can be seen changes.
+  void Rewrite(const Engine::ChunkKey& key, const HeldModel& model) {
+    const auto& bytes = model.newest().bytes;
+    if (!bytes.has_value() || bytes->empty()) return;
+    const auto size = static_cast<uint32_t>(bytes->size());
+    const uint32_t offset = Below(size) / 16384 * 16384;
+    const uint32_t end = std::min(size, offset + 16384 * (1 + Below(20)));
+    const Bytes part(bytes->begin() + offset, bytes->begin() + end);
+    changes_.push_back({rig_.StartRewrite(key, offset, part), model.newest()});
   }
 
   static void Expect(const Result<Engine::ChunkState>& state, const ChunkSight& want) {

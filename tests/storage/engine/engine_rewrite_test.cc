@@ -33,7 +33,10 @@ class EngineRewriteTest : public ::testing::Test {
   }
   Code ReadCode() { return rig_->ReadAll(key_).status().code(); }
   Result<Engine::ChunkState> Rewrite(uint32_t begin, uint32_t end, size_t misalign = 0) {
-    return rig_->Rewrite(key_, begin, Part(bytes_, begin, end), before_.version.value(), misalign);
+    return rig_->Rewrite(key_, begin, Part(bytes_, begin, end), misalign);
+  }
+  EngineRig::StateFuture StartRewrite(uint32_t begin, uint32_t end) {
+    return rig_->StartRewrite(key_, begin, Part(bytes_, begin, end));
   }
   uint64_t UsedBlocks() { return rig_->engine().GetSpace().used_bytes / kBlock; }
   // As before the damage, now and after a restart.
@@ -126,58 +129,115 @@ TEST_F(EngineRewriteTest, HolesStayHoles) {
 TEST_F(EngineRewriteTest, OtherBytesAreRefused) {
   WriteChunk(2 * kPage);
   const uint64_t used = UsedBlocks();
-  Bytes wrong = Part(bytes_, kPage, 2 * kPage);
-  wrong[kPage - 1] ^= 1;
-  EXPECT_EQ(rig_->Rewrite(key_, kPage, wrong, 1).status().code(), Code::kCorrupt);
-  // Where there is a hole too.
+  const uint64_t writes = rig_->disk().writes();
+  Bytes wrong = Part(bytes_, kPage, kPage + kBlock);
+  wrong[kBlock - 1] ^= 1;
+  EXPECT_EQ(rig_->Rewrite(key_, kPage, wrong).status().code(), Code::kCorrupt);
+  EXPECT_EQ(Rewrite(kPage, kPage + kBlock - 4096).status().code(), Code::kCorrupt);
+  // Where there is a hole there is nothing to put right.
   ASSERT_TRUE(rig_->Truncate(key_, 3 * kPage, true).ok());
-  EXPECT_EQ(rig_->Rewrite(key_, 2 * kPage, RandomBytes(kPage, 3), 2).status().code(),
-            Code::kCorrupt);
+  EXPECT_TRUE(rig_->Rewrite(key_, 2 * kPage, RandomBytes(kPage, 3)).ok());
   EXPECT_EQ(UsedBlocks(), used);
+  EXPECT_EQ(rig_->disk().writes(), writes);
   bytes_.resize(3 * kPage);
   before_ = Facts();
   ExpectWhole();
 }
 
-TEST_F(EngineRewriteTest, OnlyWholePagesOrTheTail) {
-  WriteChunk(kPage + 5000);
-  EXPECT_EQ(Rewrite(kBlock, kPage).status().code(), Code::kInvalid);
-  EXPECT_EQ(Rewrite(0, kBlock).status().code(), Code::kInvalid);
-  EXPECT_EQ(Rewrite(kPage, kPage + 4096).status().code(), Code::kInvalid);
-  EXPECT_EQ(rig_->Rewrite(key_, 0, {}, 1).status().code(), Code::kInvalid);
-  bytes_.resize(kPage + 5001);
-  EXPECT_EQ(Rewrite(kPage, kPage + 5001).status().code(), Code::kInvalid);
+TEST_F(EngineRewriteTest, OnlyTheBlocksThatFitAreTaken) {
+  WriteChunk(kPage);
+  rig_->disk().RotBits(0, 3 * kBlock);
+  rig_->disk().RotBits(0, 5 * kBlock);
+  Bytes bytes = bytes_;
+  bytes[5 * kBlock + 77] ^= 1;
+  bytes.resize(kPage + 1000);  // and it has become longer there
+  ASSERT_TRUE(rig_->Rewrite(key_, 0, bytes).ok());
+  EXPECT_TRUE(rig_->Read(key_, 0, 5 * kBlock).ok());
+  EXPECT_EQ(rig_->Read(key_, 5 * kBlock, kBlock).status().code(), Code::kCorrupt);
+  ASSERT_TRUE(Rewrite(5 * kBlock, 6 * kBlock).ok());
+  ExpectWhole();
 }
 
-TEST_F(EngineRewriteTest, AnotherVersionIsLeftAlone) {
+TEST_F(EngineRewriteTest, OnlyFromTheBeginOfABlock) {
   WriteChunk(kPage);
-  ASSERT_TRUE(rig_->Write(key_, 0, bytes_).ok());
-  EXPECT_EQ(Rewrite(0, kPage).status().code(), Code::kStale);
+  EXPECT_EQ(Rewrite(4096, kBlock).status().code(), Code::kInvalid);
+  EXPECT_EQ(rig_->Rewrite(key_, 0, {}).status().code(), Code::kInvalid);
   ASSERT_TRUE(rig_->Remove(7, 42).ok());
-  EXPECT_EQ(Rewrite(0, kPage).status().code(), Code::kStale);
+  EXPECT_EQ(Rewrite(0, kPage).status().code(), Code::kNotFound);
 }
 
-TEST_F(EngineRewriteTest, AHeldVersionIsWaitedFor) {
+// It is put right in the version that is held too, and stays so when that one is committed.
+TEST_F(EngineRewriteTest, AVersionThatIsHeldIsPutRight) {
   WriteChunk(kPage);
+  const uint64_t used = UsedBlocks();
   ASSERT_TRUE(rig_->Apply(rig_->WriteChange(key_, 5, 100, RandomBytes(10, 2))).ok());
   bytes_ = **rig_->ReadAllAt(key_, Engine::kNewest);
   before_ = Facts();
   rig_->disk().RotBits(0, 30000);
-  EXPECT_EQ(Rewrite(0, kPage).status().code(), Code::kBusy);
+  ASSERT_TRUE(Rewrite(0, kPage).ok());
+  EXPECT_TRUE(rig_->ReadAllAt(key_, Engine::kNewest).ok());
+  EXPECT_EQ(ReadCode(), Code::kCorrupt);  // the one before
   rig_->engine().Release(key_, 5);
-  EXPECT_TRUE(Rewrite(0, kPage).ok());
+  ASSERT_TRUE(rig_->Read(key_, 0, 1).ok());  // the blocks that nobody reads any more go
+  EXPECT_EQ(UsedBlocks(), used);
   ExpectWhole();
 }
 
-// Its commit is not over when the rewrite comes to its turn: it may be held then.
-TEST_F(EngineRewriteTest, AChangeThatIsBeingCommittedIsWaitedFor) {
+// With the version that it was put into it goes, and what was damaged is as before.
+TEST_F(EngineRewriteTest, AVersionThatIsTakenBackTakesItAlong) {
+  WriteChunk(2 * kPage);
+  const uint64_t used = UsedBlocks();
+  const Bytes patch = RandomBytes(kBlock, 2);
+  ASSERT_TRUE(rig_->Apply(rig_->WriteChange(key_, 5, kBlock, patch)).ok());
+  const Bytes newest = **rig_->ReadAllAt(key_, Engine::kNewest);
+  rig_->disk().RotBits(0, 30000);  // of the one before
+  rig_->disk().RotBits(0, kPage + 5);
+  ASSERT_TRUE(rig_->Rewrite(key_, 0, newest).ok());
+  ASSERT_TRUE(rig_->ReadAllAt(key_, Engine::kNewest).ok());
+  ASSERT_TRUE(rig_->Revert(key_, 5).ok());
+  EXPECT_EQ(ReadCode(), Code::kCorrupt);
+  EXPECT_EQ(UsedBlocks(), used);
+  ASSERT_TRUE(rig_->engine().Check().ok());
+  ASSERT_TRUE(Rewrite(0, 2 * kPage).ok());
+  ExpectWhole();
+}
+
+// Its commit is not over when the rewrite comes to its turn.
+TEST_F(EngineRewriteTest, WhatIsBeingCommittedIsPutRight) {
   WriteChunk(kPage);
   rig_->disk().HoldSyncs();
-  auto change = rig_->StartApply(rig_->WriteChange(key_, 5, 100, RandomBytes(10, 2)));
+  const Bytes patch = RandomBytes(10, 2);
+  auto change = rig_->StartApply(rig_->WriteChange(key_, 5, 100, patch));
   while (rig_->disk().held_syncs() == 0) std::this_thread::yield();
-  EXPECT_EQ(Rewrite(0, kPage).status().code(), Code::kBusy);
+  std::copy(patch.begin(), patch.end(), bytes_.begin() + 100);
+  auto rewritten = StartRewrite(0, kPage);
   rig_->disk().ReleaseSyncs();
   EXPECT_TRUE(change.get().ok());
+  EXPECT_TRUE(rewritten.get().ok());
+  rig_->engine().Release(key_, 5);
+  before_ = Facts();
+  ExpectWhole();
+}
+
+// Whoever takes changes back knows of those that it has asked for, and not of this.
+TEST_F(EngineRewriteTest, NothingIsTakenBackWhileItIsUnderWay) {
+  WriteChunk(kPage);
+  ASSERT_TRUE(rig_->Apply(rig_->WriteChange(key_, 5, 100, RandomBytes(10, 2))).ok());
+  const Bytes before = bytes_;
+  bytes_ = **rig_->ReadAllAt(key_, Engine::kNewest);
+  rig_->disk().HoldSyncs();
+  auto rewritten = StartRewrite(0, kPage);
+  EXPECT_EQ(rig_->Revert(key_, 5).status().code(), Code::kBusy);
+  while (rig_->disk().held_syncs() == 0) std::this_thread::yield();
+  EXPECT_EQ(rig_->Revert(key_, 5).status().code(), Code::kBusy);
+  rig_->disk().ReleaseSyncs();
+  EXPECT_TRUE(rewritten.get().ok());
+  ASSERT_TRUE(rig_->Revert(key_, 5).ok());
+  // Nor while one that comes to nothing is.
+  EXPECT_EQ(rig_->Rewrite(key_, 0, RandomBytes(kBlock, 9)).status().code(), Code::kCorrupt);
+  EXPECT_TRUE(rig_->Revert(key_, 5).ok());
+  bytes_ = before;
+  ExpectWhole();
 }
 
 // Those that come after it build on what it leaves, and it goes back with none of them.
@@ -185,14 +245,12 @@ TEST_F(EngineRewriteTest, ChangesBehindItWait) {
   WriteChunk(2 * kPage);
   rig_->disk().RotBits(0, 40000);
   rig_->disk().HoldSyncs();
-  std::promise<Result<Engine::ChunkState>> rewritten;
-  rig_->engine().Rewrite(rig_->io(), rig_->Args(key_, 0, Part(bytes_, 0, kPage)), before_.version,
-                         [&](auto state) { rewritten.set_value(std::move(state)); });
+  auto rewritten = StartRewrite(0, kPage);
   // It reads what the rewrite puts right.
   auto patch = rig_->StartApply(rig_->WriteChange(key_, 5, 40100, RandomBytes(10, 2)));
   while (rig_->disk().held_syncs() == 0) std::this_thread::yield();
   rig_->disk().ReleaseSyncs();
-  EXPECT_TRUE(rewritten.get_future().get().ok());
+  EXPECT_TRUE(rewritten.get().ok());
   ASSERT_TRUE(patch.get().ok());
   ASSERT_TRUE(rig_->Revert(key_, 5).ok());
   ExpectWhole();
@@ -231,9 +289,9 @@ TEST(EngineRewriteCrashTest, EveryWriteBoundary) {
       rig.disk().RotBits(0, 5000);
       rig.disk().RotBits(0, 2 * kPage + 100);
     }
-    const bool first = written && rig.Rewrite(key, 0, Part(bytes, 0, kPage), 1).ok();
+    const bool first = written && rig.Rewrite(key, 0, Part(bytes, 0, kPage)).ok();
     const bool second =
-        first && rig.Rewrite(key, 2 * kPage, Part(bytes, 2 * kPage, bytes.size()), 1).ok();
+        first && rig.Rewrite(key, 2 * kPage, Part(bytes, 2 * kPage, bytes.size())).ok();
     rig.Close();
     completed = second && !rig.crash().dead();
     if (written && !second) ++rewrites_cut;

@@ -177,13 +177,15 @@ class EngineRig {
            })
         .get();
   }
-  Result<Engine::ChunkState> Rewrite(const Engine::ChunkKey& key, uint32_t offset,
-                                     const Bytes& bytes, uint64_t version, size_t misalign = 0) {
+  StateFuture StartRewrite(const Engine::ChunkKey& key, uint32_t offset, const Bytes& bytes,
+                           size_t misalign = 0) {
     return StartHere<Result<Engine::ChunkState>>([&](auto done) {
-             engine_->Rewrite(*io_, Args(key, offset, bytes, 0, misalign), ChunkVersion(version),
-                              done);
-           })
-        .get();
+      engine_->Rewrite(*io_, Args(key, offset, bytes, 0, misalign), done);
+    });
+  }
+  Result<Engine::ChunkState> Rewrite(const Engine::ChunkKey& key, uint32_t offset,
+                                     const Bytes& bytes, size_t misalign = 0) {
+    return StartRewrite(key, offset, bytes, misalign).get();
   }
   Status PutRows(std::vector<Engine::StreamRow> rows) {
     return StartHere<Status>([&](auto done) {

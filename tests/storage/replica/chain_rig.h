@@ -188,6 +188,7 @@ class ChainRig {
                    {.bytes_per_s = 0,
                     .pause = std::chrono::milliseconds(1),
                     .tries = 2000,
+                    .short_rest = std::chrono::milliseconds(1),
                     .rest = rest,
                     .on_repaired = [this](const Engine&, const Engine::ChunkKey&) { ++told; }}) {}
     testing::FakeEngine engine;
@@ -198,7 +199,7 @@ class ChainRig {
     std::shared_ptr<ChainReplica> replica;
   };
 
-  // `rest`: after a repair was given up.
+  // `rest`: after a repair was given up for good.
   explicit ChainRig(std::vector<proto::TargetState> states,
                     std::chrono::milliseconds rest = std::chrono::milliseconds(1))
       : states_(std::move(states)) {
