@@ -362,7 +362,8 @@ void ChainCore::TryRevert(Entry& abort) {
     const bool earlier_abort = entry.op->kind == ChainOp::Kind::kAbort;
     if (entry.state == State::kApplying || (earlier_abort && entry.state == State::kWaiting))
       return;
-    if (!entry.doomed) continue;
+    // What an earlier abort has undone may come again, elsewhere, before this one is durable.
+    if (!entry.doomed || sequence < abort.op->abort_from) continue;
     if (entry.state == State::kWaiting || entry.state == State::kHeld) entry.state = State::kFailed;
     if (entry.op->name.IsNamed() && !entry.skip) undone.push_back(entry.op->name);
   }
@@ -380,9 +381,7 @@ void ChainCore::OnReverted(uint64_t ticket, const Status& status) {
   for (uint64_t sequence : chunks_.at(abort->op->chunk)) {
     if (sequence < abort->op->abort_from || sequence >= abort->sequence) continue;
     Entry& entry = *Find(sequence);
-    if (!entry.doomed) continue;
-    entry.state = State::kUndone;
-    streams_.Undo(entry.op->name, sequence);
+    if (entry.doomed) entry.state = State::kUndone;
   }
   abort->state = State::kDurable;
   ResumeChunk(abort->op->chunk, abort->sequence);
@@ -416,8 +415,7 @@ void ChainCore::ResumeChunk(ChunkId chunk, uint64_t after) {
     if (entry == nullptr) continue;
     if (entry->state != State::kWaiting && entry->state != State::kHeld) continue;
     if (entry->op->kind == ChainOp::Kind::kAbort) return TryRevert(*entry);
-    Start(*entry);
-    if (entry->state == State::kHeld) return;
+    Start(*entry);  // an abort may follow, which undoes what is held
   }
 }
 
@@ -453,6 +451,7 @@ void ChainCore::LoseChange(Entry& entry, const Status& status) {
           ToString(chain_), entry.sequence, status.ToString());
   lost_ = true;
   entry.skip = true;
+  streams_.Undo(entry.op->name, entry.sequence);  // its result will be learned
   entry.state = State::kDurable;
 }
 

@@ -169,13 +169,15 @@ class ChainCore : private ResyncHost {
   // Of the member that syncs: it holds all that the sender does, unless a change failed here: then
   // the sender has to begin again. `base` is the sender's mirror_base(): on a chain without changes
   // none has told it yet.
-  // `number` is the message's: if another has come since, its sender has given this one up. kCorrupt:
-  // the member is not complete, and no message before this one will make it so.
+  // `number` is the message's: if another has come since, its sender has given this one up.
+  // kCorrupt: the member is not complete, and will not be before it was listed anew from the first
+  // chunk.
   Status SetComplete(ChainVersion version, uint64_t base, uint64_t number);
-  // Messages of a resync to this member. Their `number` rises, from 1: one that comes late, when its
-  // sender has gone on, has no effect. A list is kBusy while anything may still change what it
+  // Messages of a resync to this member. Their `number` rises, from 1: one that comes late, when
+  // its sender has gone on, has no effect. A list is kBusy while anything may still change what it
   // tells: a change of before the resync, or an earlier message that nobody waits for any more.
-  Status CheckList(ChainVersion version, TargetId from, uint64_t number);
+  // `from_first`: nothing is passed yet, so what was lost before will be compared.
+  Status CheckList(ChainVersion version, TargetId from, uint64_t number, bool from_first);
   // Before what the message asks is given to the engine; then EndSync when that has ended.
   Status BeginSync(ChainVersion version, TargetId from, uint64_t number);
   void EndSync() { --syncs_; }
@@ -276,6 +278,7 @@ class ChainCore : private ResyncHost {
   void TakeToken();
   uint64_t Counts(const Token& token) const;
   uint64_t MirrorCounts() const;
+  bool AbortIsHeldUp() const;
   void ReplySettled();
   bool ChunkHasFailed(const Sequences& sequences, uint64_t before);
 
@@ -334,10 +337,10 @@ class ChainCore : private ResyncHost {
   uint64_t window_after_ = 0;  // what was received when the window opened is not held
 
   // As the syncing member.
-  bool fresh_ = false;  // nothing of the mirror's stream has come yet
+  bool fresh_ = false;     // nothing of the mirror's stream has come yet
   bool trusting_ = false;  // what is known of streams is of before the resync
   bool complete_ = false;
-  bool lost_ = false;  // a change: it failed here
+  bool lost_ = false;  // a change failed here since the last list from the first chunk
   uint64_t source_committed_ = 0;
   uint64_t sync_number_ = 0;  // the highest seen
   size_t syncs_ = 0;          // BeginSync without EndSync

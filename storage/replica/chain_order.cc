@@ -27,8 +27,7 @@ void ChainCore::SendMore() {
     message.base = mirror_base_;
     message.committed = committed_;
     message.op = entry.op;
-    if (mirror_)
-      message.skip = resync_.ReachOf(entry.op->chunk) != Resync::Reach::kMirror;
+    if (mirror_) message.skip = resync_.ReachOf(entry.op->chunk) != Resync::Reach::kMirror;
     ++next_to_send_;
     host_.SendReplicate(*behind, message);
   }
@@ -49,7 +48,9 @@ void ChainCore::OnReplicateReply(ChainVersion version, uint64_t sequence,
     return Advance();
   }
   const LocalState& there = answer->state;
-  if (entry != nullptr && entry->state == State::kDurable && there.version.IsSet() &&
+  // What will be undone was made of something else, where one before it had failed.
+  if (entry != nullptr && entry->state == State::kDurable && !entry->doomed &&
+      !ChunkHasFailed(chunks_.at(entry->op->chunk), sequence) && there.version.IsSet() &&
       entry->op->kind != ChainOp::Kind::kNote &&
       (there.version != entry->local.version || there.checksum != entry->local.checksum)) {
     host_.Diverged(entry->op->chunk, sequence, entry->local, there);
@@ -72,7 +73,19 @@ void ChainCore::OnDurableReply(ChainVersion version, const Result<uint64_t>& com
   Advance();  // what has become durable meanwhile
 }
 
+// What is to be undone on the member that syncs is committed once that has the abort. If the window
+// waits for such a change, and the abort for what is held behind it, neither would ever move.
+bool ChainCore::AbortIsHeldUp() const {
+  bool held = false;
+  return std::any_of(entries_.begin(), entries_.end(), [&](const Entry& entry) {
+    held |= entry.state == State::kHeld;
+    return held && entry.op->kind == ChainOp::Kind::kAbort &&
+           resync_.ReachOf(entry.op->chunk) == Resync::Reach::kMirror;
+  });
+}
+
 void ChainCore::Tick() {
+  if (mirror_ && AbortIsHeldUp()) resync_.GiveWay();
   resync_.Tick();
   if (std::exchange(reverts_to_retry_, false)) {
     for (Entry& entry : entries_) {
@@ -194,7 +207,8 @@ void ChainCore::ReplySettled() {
   for (Entry& entry : entries_) {
     if (entry.sequence > settled_) break;
     // What was lost shows until it is copied, and is not to be compared.
-    const ReplicateReply answer{settled_, complete_ ? entry.local : LocalState{}, Status::Ok()};
+    const bool tells = complete_ && entry.state != State::kUndone;
+    const ReplicateReply answer{settled_, tells ? entry.local : LocalState{}, Status::Ok()};
     for (ReplyId reply : std::exchange(entry.replies, {})) host_.ReplyReplicate(reply, answer);
   }
 }
@@ -226,6 +240,8 @@ void ChainCore::EndEntry(Entry& entry) {
   const MutationResult result = op.kind == ChainOp::Kind::kNote
                                     ? op.note
                                     : MutationResult{entry.local.version, entry.local.chunk_length};
+  // Not before: the next of the stream would be stored where this one is still to be undone.
+  if (undone) streams_.Undo(op.name, entry.sequence);
   if (!undone && !entry.skip) streams_.Commit(op.name, entry.sequence, result);
   const ReplicateReply reply{committed_, undone ? LocalState{} : entry.local, Status::Ok()};
   for (ReplyId id : entry.replies) host_.ReplyReplicate(id, reply);
@@ -325,9 +341,8 @@ Status ChainCore::SetComplete(ChainVersion version, uint64_t base, uint64_t numb
   if (number != sync_number_)
     return {Code::kCancelled, "resync: message " + std::to_string(number) + " comes late"};
   BeginAfter(base);
-  if (std::exchange(lost_, false)) {
-    return {Code::kCorrupt,
-            "chain " + ToString(chain_) + ": a change was lost during the resync"};
+  if (lost_) {
+    return {Code::kCorrupt, "chain " + ToString(chain_) + ": a change was lost during the resync"};
   }
   complete_ = true;
   return Status::Ok();
@@ -341,10 +356,10 @@ Status ChainCore::CheckSyncing(ChainVersion version, TargetId from, uint64_t num
   return Status::Ok();
 }
 
-Status ChainCore::CheckList(ChainVersion version, TargetId from, uint64_t number) {
+Status ChainCore::CheckList(ChainVersion version, TargetId from, uint64_t number, bool from_first) {
   RETURN_IF_ERROR(CheckSyncing(version, from, number));
-  if (syncs_ + strays_ > 0)
-    return {Code::kBusy, "resync: earlier changes are still under way"};
+  if (syncs_ + strays_ > 0) return {Code::kBusy, "resync: earlier changes are still under way"};
+  if (from_first) lost_ = false;
   if (std::exchange(trusting_, false)) host_.Distrust(streams_.Distrust());
   return Status::Ok();
 }
@@ -373,8 +388,7 @@ bool ChainCore::IsQuiet(const ChunkRange& range) {
 void ChainCore::WindowMoved() {
   for (size_t i = 0; i < entries_.size(); ++i) {
     Entry& entry = entries_[i];
-    const bool waits =
-        entry.state == State::kWaiting && entry.op->kind != ChainOp::Kind::kAbort;
+    const bool waits = entry.state == State::kWaiting && entry.op->kind != ChainOp::Kind::kAbort;
     if (waits || entry.state == State::kHeld) Start(entry);
   }
   SendMore();

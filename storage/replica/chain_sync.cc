@@ -115,7 +115,7 @@ void ChainReplica::OnSyncList(IoContext& io, const proto::SyncListRequest& reque
   Run(&io, [&] {
     const proto::PeerContext& peer = request.peer();
     status = core_.CheckList(ChainVersion(peer.chain_version()), TargetId(peer.from_target()),
-                             peer.number());
+                             peer.number(), !after.has_value());
   });
   if (!status.ok()) return done(status);
   engine_.List(io, chain_, after, std::nullopt, limit,

@@ -168,6 +168,10 @@ void Resync::Pause() {
   host_.WindowMoved();
 }
 
+void Resync::GiveWay() {
+  if (phase_ == Phase::kQuiet) Pause();
+}
+
 void Resync::Tick() {
   if (phase_ != Phase::kPause) return;
   if (anew_) return Begin();

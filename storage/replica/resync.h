@@ -9,8 +9,8 @@
 
 namespace sheaf::storage {
 
-// What two replicas compare of a chunk. Numbers alone would not do: after histories that parted, the
-// same version can name other bytes.
+// What two replicas compare of a chunk. Numbers alone would not do: after histories that parted,
+// the same version can name other bytes.
 struct ChunkFacts {
   ChunkId chunk;
   uint32_t length = 0;
@@ -81,8 +81,8 @@ class ResyncHost {
 //   copy     copy or remove what differs, then move the cursor
 //   streams  after the last window: what clients have done
 //
-// A step that fails is taken up again, at the next Tick, by a scan from the cursor; a failure at the
-// end, where the member says that it lost a change, from the first chunk. Equal chunks cost a
+// A step that fails is taken up again, at the next Tick, by a scan from the cursor; a failure at
+// the end, where the member says that it lost a change, from the first chunk. Equal chunks cost a
 // listing, so a resync that begins anew moves no chunk twice.
 class Resync {
  public:
@@ -102,6 +102,9 @@ class Resync {
   void OnStep(uint64_t step, const Status& status);
   // Something has been committed: the window may be quiet now.
   void OnCommitted();
+  // What waits for a copy goes on, if what the window waits for has not come. A new one is chosen
+  // at the next Tick.
+  void GiveWay();
   void Tick();
 
   struct Progress {

@@ -73,7 +73,7 @@ TEST(ResultTest, MacrosPassValuesAndErrorsOn) {
 TEST(ResultDeathTest, WantsAValueWhereThereIsNone) {
   Result<int> none(Status(Code::kBusy, "later"));
   EXPECT_DEATH((void)none.value(), "Busy: later");
-  EXPECT_DEATH(Result<int>(Status::Ok()), "ok Status");
+  EXPECT_DEATH((void)Result<int>(Status::Ok()), "ok Status");
   EXPECT_DEATH(CHECK(1 == 2, "sums"), "1 == 2 sums");
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <map>
 #include <unordered_set>
 #include <utility>
@@ -52,6 +53,12 @@ class Search {
     return operation.outcome == Operation::Outcome::kDone;
   }
   bool IsTaken(size_t i) const { return (taken_[i / 64] >> (i % 64) & 1) != 0; }
+  size_t FirstLeft() const {
+    size_t word = 0;
+    while (word < taken_.size() && ~taken_[word] == 0) ++word;
+    return word == taken_.size() ? operations_.size()
+                                 : word * 64 + static_cast<size_t>(std::countr_one(taken_[word]));
+  }
   void Flip(size_t i) { taken_[i / 64] ^= uint64_t{1} << (i % 64); }
 
   uint64_t Fingerprint(const Content& content) const {
@@ -98,9 +105,10 @@ class Search {
   bool Explore(const Content& content, Time at) {
     if (left_ == 0) return true;
     if (++steps_ > kMaxSteps || !seen_.insert(Fingerprint(content)).second) return false;
+    const size_t first = FirstLeft();
     Time first_end = kForever;
     Time first_doubtful_end = kForever;
-    for (size_t i = 0; i < operations_.size() && operations_[i]->begin <= first_end; ++i) {
+    for (size_t i = first; i < operations_.size() && operations_[i]->begin <= first_end; ++i) {
       const Operation& operation = *operations_[i];
       if (IsTaken(i)) continue;
       if (Must(operation))
@@ -108,13 +116,13 @@ class Search {
       else if (operation.end >= at)
         first_doubtful_end = std::min(first_doubtful_end, operation.end);
     }
-    for (size_t i = 0; i < operations_.size() && operations_[i]->begin <= first_end; ++i) {
+    for (size_t i = first; i < operations_.size() && operations_[i]->begin <= first_end; ++i) {
       const Operation& operation = *operations_[i];
       if (IsTaken(i) || operation.kind != Operation::Kind::kRead) continue;
       if (operation.seen != content || operation.begin > first_doubtful_end) continue;
       return Take(i, content, at);
     }
-    for (size_t i = 0; i < operations_.size() && operations_[i]->begin <= first_end; ++i) {
+    for (size_t i = first; i < operations_.size() && operations_[i]->begin <= first_end; ++i) {
       const Operation& operation = *operations_[i];
       if (IsTaken(i) || operation.end < at) continue;
       if (operation.kind == Operation::Kind::kRead && operation.seen != content) continue;
@@ -206,23 +214,28 @@ std::string Operation::ToString() const {
 }
 
 size_t History::Add(Operation operation) {
-  const StreamKey key{operation.chain, operation.name.incarnation, operation.name.stream};
-  if (const auto found = reached_.find(key); found != reached_.end()) {
-    if (operation.name.sequence < found->second.sequence)
-      operation.end = std::min(operation.end, found->second.when);
+  const size_t index = operations_.size();
+  if (operation.kind != Operation::Kind::kRead) {
+    Stream& stream = streams_[{operation.chain, operation.name.incarnation, operation.name.stream}];
+    if (operation.name.sequence < stream.done)
+      operation.end = std::min(operation.end, stream.when);
+    else
+      stream.open.push_back(index);
   }
   operations_.push_back(operation);
-  return operations_.size() - 1;
+  return index;
 }
 
 void History::StreamWentOn(const storage::StreamTable::Name& name, uint32_t chain, Time now) {
-  reached_[{chain, name.incarnation, name.stream}] = {name.sequence, now};
-  for (Operation& operation : operations_) {
-    if (operation.kind == Operation::Kind::kRead || operation.chain != chain) continue;
-    if (operation.name.incarnation != name.incarnation || operation.name.stream != name.stream)
-      continue;
-    if (operation.name.sequence < name.sequence) operation.end = std::min(operation.end, now);
-  }
+  Stream& stream = streams_[{chain, name.incarnation, name.stream}];
+  stream.done = name.sequence;
+  stream.when = now;
+  std::erase_if(stream.open, [&](size_t index) {
+    Operation& operation = operations_[index];
+    if (operation.name.sequence >= name.sequence) return false;
+    operation.end = std::min(operation.end, now);
+    return true;
+  });
 }
 
 void History::Fenced(Incarnation session, Time now) {

@@ -61,14 +61,15 @@ class History {
   Verdict Check() const;
 
  private:
-  struct Reached {
-    uint64_t sequence = 0;  // that is done
+  struct Stream {
+    uint64_t done = 0;  // the sequence
     Time when = 0;
+    std::vector<size_t> open;  // operations of sequences that may still happen
   };
   using StreamKey = std::tuple<uint32_t, Incarnation, uint32_t>;  // chain, session, stream
 
   std::vector<Operation> operations_;
-  std::map<StreamKey, Reached> reached_;
+  std::map<StreamKey, Stream> streams_;
 };
 
 }  // namespace sheaf::sim

@@ -24,20 +24,29 @@ class Network {
   };
 
   Network(Scheduler& scheduler, Random random, size_t actors)
-      : scheduler_(scheduler), random_(random), actors_(actors), cut_until_(actors * actors) {}
+      : scheduler_(scheduler),
+        random_(random),
+        actors_(actors),
+        cut_until_(actors * actors),
+        slow_(actors) {}
 
   void SetWeather(const Weather& weather) { weather_ = weather; }
   // One direction only.
   void Cut(uint32_t from, uint32_t to, Time until) { cut_until_[from * actors_ + to] = until; }
-  void HealAll() { cut_until_.assign(cut_until_.size(), 0); }
+  // What comes from the actor or goes to it takes up to `by` longer.
+  void Slow(uint32_t actor, Time by) { slow_[actor] = by; }
+  void HealAll() {
+    cut_until_.assign(cut_until_.size(), 0);
+    slow_.assign(slow_.size(), 0);
+  }
 
   // `life` of the receiver, or any.
   void Send(const Actor& from, Actor& to, uint32_t life, Action action) {
     if (cut_until_[from.index * actors_ + to.index] > scheduler_.now()) return;
     if (random_.Percent(weather_.loss_percent)) return;
     if (random_.Percent(weather_.double_percent))
-      scheduler_.At(scheduler_.now() + Delay(), to, life, action);
-    scheduler_.At(scheduler_.now() + Delay(), to, life, std::move(action));
+      scheduler_.At(scheduler_.now() + Delay(from, to), to, life, action);
+    scheduler_.At(scheduler_.now() + Delay(from, to), to, life, std::move(action));
   }
 
   // The receiver's side of a call. Answers only once, however often it is called.
@@ -83,9 +92,11 @@ class Network {
   }
 
  private:
-  Time Delay() {
-    if (random_.Percent(weather_.late_percent)) return random_.Between(1, weather_.late);
-    return random_.Between(weather_.delay / 4, weather_.delay);
+  Time Delay(const Actor& from, const Actor& to) {
+    const Time slow = slow_[from.index] + slow_[to.index];
+    const Time by = slow > 0 ? random_.Between(0, slow) : 0;
+    if (random_.Percent(weather_.late_percent)) return by + random_.Between(1, weather_.late);
+    return by + random_.Between(weather_.delay / 4, weather_.delay);
   }
 
   Scheduler& scheduler_;
@@ -93,6 +104,7 @@ class Network {
   const size_t actors_;
   Weather weather_;
   std::vector<Time> cut_until_;
+  std::vector<Time> slow_;
 };
 
 }  // namespace sheaf::sim

@@ -11,37 +11,44 @@ namespace {
 
 constexpr int32_t kMaxDrift = 40'000;  // ppm: two clocks run apart by less than a tenth
 
+// What runs are about: anything; members that leave, come back and have trouble on the way; who may
+// still act.
+constexpr uint32_t kThemes = 3;
+enum Theme : uint32_t { kAny, kReturns, kLeases };
+
 struct Weighted {
   Fault::Kind kind;
-  uint32_t weight;
+  uint32_t weights[kThemes];
   Time shortest;
   Time longest;
 };
 constexpr Weighted kMenu[] = {
-    {Fault::Kind::kKill, 20, 20 * kMillisecond, 1500 * kMillisecond},
-    {Fault::Kind::kFreeze, 12, 100 * kMillisecond, 2 * kSecond},
-    {Fault::Kind::kCut, 12, 100 * kMillisecond, 1500 * kMillisecond},
-    {Fault::Kind::kSplit, 6, 100 * kMillisecond, 1500 * kMillisecond},
-    {Fault::Kind::kWeather, 10, 300 * kMillisecond, 2 * kSecond},
-    {Fault::Kind::kFullDisk, 6, 50 * kMillisecond, 600 * kMillisecond},
-    {Fault::Kind::kBrokenDisk, 3, 300 * kMillisecond, 1500 * kMillisecond},
-    {Fault::Kind::kLostDisk, 3, 500 * kMillisecond, 1500 * kMillisecond},
-    {Fault::Kind::kRot, 4, 100 * kMillisecond, kSecond},
-    {Fault::Kind::kSlowDisk, 8, 200 * kMillisecond, 2 * kSecond},
-    {Fault::Kind::kManagerDown, 4, 50 * kMillisecond, kSecond},
-    {Fault::Kind::kFreezeManager, 3, 50 * kMillisecond, kSecond},
-    {Fault::Kind::kClockJump, 2, 50 * kMillisecond, kSecond},
-    {Fault::Kind::kEndSession, 8, 0, 0},
-    {Fault::Kind::kFreezeClient, 4, 100 * kMillisecond, 2 * kSecond},
+    {Fault::Kind::kKill, {20, 20, 6}, 20 * kMillisecond, 1500 * kMillisecond},
+    {Fault::Kind::kFreeze, {12, 6, 20}, 100 * kMillisecond, 2 * kSecond},
+    {Fault::Kind::kCut, {12, 6, 20}, 100 * kMillisecond, 1500 * kMillisecond},
+    {Fault::Kind::kSplit, {6, 4, 10}, 100 * kMillisecond, 1500 * kMillisecond},
+    {Fault::Kind::kWeather, {10, 15, 10}, 300 * kMillisecond, 2 * kSecond},
+    {Fault::Kind::kFullDisk, {6, 10, 0}, 50 * kMillisecond, 600 * kMillisecond},
+    {Fault::Kind::kBrokenDisk, {3, 3, 0}, 300 * kMillisecond, 1500 * kMillisecond},
+    {Fault::Kind::kLostDisk, {3, 12, 0}, 500 * kMillisecond, 1500 * kMillisecond},
+    {Fault::Kind::kRot, {4, 6, 0}, 100 * kMillisecond, kSecond},
+    {Fault::Kind::kFlakyDisk, {5, 20, 0}, 100 * kMillisecond, 2 * kSecond},
+    {Fault::Kind::kSlowDisk, {8, 10, 5}, 200 * kMillisecond, 2 * kSecond},
+    {Fault::Kind::kSlowNode, {5, 6, 8}, 200 * kMillisecond, 2 * kSecond},
+    {Fault::Kind::kManagerDown, {4, 2, 6}, 50 * kMillisecond, kSecond},
+    {Fault::Kind::kFreezeManager, {3, 0, 10}, 50 * kMillisecond, kSecond},
+    {Fault::Kind::kClockJump, {2, 0, 8}, 50 * kMillisecond, kSecond},
+    {Fault::Kind::kEndSession, {8, 4, 20}, 0, 0},
+    {Fault::Kind::kFreezeClient, {4, 2, 20}, 100 * kMillisecond, 2 * kSecond},
 };
 
-const Weighted& Draw(Random& random) {
+const Weighted& Draw(Random& random, Theme theme) {
   uint32_t all = 0;
-  for (const Weighted& item : kMenu) all += item.weight;
+  for (const Weighted& item : kMenu) all += item.weights[theme];
   uint32_t left = static_cast<uint32_t>(random.Below(all));
   for (const Weighted& item : kMenu) {
-    if (left < item.weight) return item;
-    left -= item.weight;
+    if (left < item.weights[theme]) return item;
+    left -= item.weights[theme];
   }
   return kMenu[0];
 }
@@ -74,7 +81,9 @@ Schedule Schedule::FromSeed(uint64_t seed) {
   schedule.nodes = static_cast<uint32_t>(random.Between(3, random.Percent(30) ? 7 : 4));
   schedule.clients = static_cast<uint32_t>(random.Between(2, 4));
   schedule.streams = static_cast<uint32_t>(random.Between(1, 2));
-  schedule.chunks = static_cast<uint32_t>(random.Between(1, 4));
+  const uint64_t dice = random.Below(100);
+  const Theme theme = dice < 60 ? kAny : dice < 85 ? kReturns : kLeases;
+  schedule.chunks = static_cast<uint32_t>(random.Between(1, theme == kReturns ? 6 : 4));
   const uint64_t chains = random.Percent(25) ? 2 : 1;
   for (uint64_t i = 0; i < chains; ++i) {
     const uint32_t most = std::min<uint32_t>(schedule.nodes, random.Percent(20) ? 4 : 3);
@@ -82,7 +91,7 @@ Schedule Schedule::FromSeed(uint64_t seed) {
         static_cast<uint32_t>(random.Between(random.Percent(5) ? 1 : 2, most));
     schedule.chains.push_back(DrawMembers(random, schedule.nodes, replicas));
   }
-  schedule.faulty = random.Between(kSecond, 5 * kSecond);
+  schedule.faulty = random.Between(kSecond, random.Percent(25) ? 5 * kSecond : 2500 * kMillisecond);
   schedule.think = random.Between(2, 60) * kMillisecond;
   schedule.zombie_percent = static_cast<uint32_t>(random.Below(100));
   for (uint32_t i = 0; i <= schedule.nodes; ++i)
@@ -90,11 +99,12 @@ Schedule Schedule::FromSeed(uint64_t seed) {
         random.Percent(50) ? 0 : static_cast<int32_t>(random.Between(-kMaxDrift, kMaxDrift)));
 
   const uint64_t faults = random.Percent(5) ? 0 : random.Between(1, 12);
+  const uint32_t victim = schedule.chains[0][random.Below(schedule.chains[0].size())];
   // Those of one run are often of few kinds and close together.
   const bool alike = random.Percent(25);
-  const Weighted favourite = Draw(random);
+  const Weighted favourite = Draw(random, theme);
   for (uint64_t i = 0; i < faults; ++i) {
-    const Weighted item = alike && random.Percent(70) ? favourite : Draw(random);
+    const Weighted item = alike && random.Percent(70) ? favourite : Draw(random, theme);
     Fault fault;
     fault.kind = item.kind;
     fault.at = random.Between(100 * kMillisecond, schedule.faulty);
@@ -107,8 +117,17 @@ Schedule Schedule::FromSeed(uint64_t seed) {
       const auto& members = schedule.chains[random.Below(schedule.chains.size())];
       fault.node = members[random.Below(members.size())];
     }
+    if (fault.node != 0 && theme == kReturns && random.Percent(50)) fault.node = victim;
     fault.weather = Storm(random);
     schedule.faults.push_back(fault);
+  }
+  if (theme == kReturns && random.Percent(40)) {
+    Fault storm;
+    storm.kind = Fault::Kind::kWeather;
+    storm.at = random.Between(0, kSecond);
+    storm.lasts = schedule.faulty;
+    storm.weather = Storm(random);
+    schedule.faults.push_back(storm);
   }
   std::stable_sort(schedule.faults.begin(), schedule.faults.end(),
                    [](const Fault& a, const Fault& b) { return a.at < b.at; });
@@ -117,8 +136,8 @@ Schedule Schedule::FromSeed(uint64_t seed) {
 
 std::string Fault::ToString() const {
   static constexpr const char* kNames[] = {
-      "kill",         "freeze",         "cut",        "split",       "weather",
-      "full disk",    "broken disk",    "lost disk",  "rot",         "slow disk",
+      "kill",         "freeze",         "cut",        "split",       "weather",      "full disk",
+      "broken disk",  "lost disk",      "rot",        "flaky disk",  "slow disk",    "slow node",
       "manager down", "freeze manager", "clock jump", "end session", "freeze client"};
   return fmt::format("{:.3f} ms: {} node {} other {} for {:.3f} ms", at / 1000.0,
                      kNames[static_cast<int>(kind)], node, other, lasts / 1000.0);

@@ -21,7 +21,9 @@ struct Fault {
     kBrokenDisk,   // node, until it is restarted, which happens after `lasts`
     kLostDisk,     // node is killed; an empty disk takes the place of its own
     kRot,          // node, chunk `other`
+    kFlakyDisk,    // node: `other` percent of the changes find no space
     kSlowDisk,     // node
+    kSlowNode,     // node: its messages take up to `other` ms longer
     kManagerDown,  // restarts after `lasts`
     kFreezeManager,
     kClockJump,   // node, forward by `lasts`

@@ -46,11 +46,13 @@ class Scheduler {
 
   // False when nothing is left.
   bool Step() {
-    if (events_.empty()) return false;
-    std::pop_heap(events_.begin(), events_.end(), Later);
-    Event event = std::move(events_.back());
-    events_.pop_back();
-    now_ = event.when;
+    if (order_.empty()) return false;
+    std::pop_heap(order_.begin(), order_.end(), Later);
+    const Due due = order_.back();
+    order_.pop_back();
+    Event event = std::move(events_[due.event]);
+    free_.push_back(due.event);
+    now_ = due.when;
     ++steps_;
     Run(event);
     return true;
@@ -58,19 +60,30 @@ class Scheduler {
 
  private:
   struct Event {
-    Time when = 0;
-    uint64_t order = 0;
     Actor* actor = nullptr;
     uint32_t life = 0;
     Action action;
   };
-  static bool Later(const Event& a, const Event& b) {
+  // Small, since sorting moves it.
+  struct Due {
+    Time when = 0;
+    uint64_t order = 0;
+    uint32_t event = 0;
+  };
+  static bool Later(const Due& a, const Due& b) {
     return a.when != b.when ? a.when > b.when : a.order > b.order;
   }
 
   void Push(Time when, Actor* actor, uint32_t life, Action action) {
-    events_.push_back({std::max(when, now_), next_order_++, actor, life, std::move(action)});
-    std::push_heap(events_.begin(), events_.end(), Later);
+    if (free_.empty()) {
+      free_.push_back(static_cast<uint32_t>(events_.size()));
+      events_.emplace_back();
+    }
+    const uint32_t place = free_.back();
+    free_.pop_back();
+    events_[place] = {actor, life, std::move(action)};
+    order_.push_back({std::max(when, now_), next_order_++, place});
+    std::push_heap(order_.begin(), order_.end(), Later);
   }
 
   static void Run(Event& event) {
@@ -87,7 +100,9 @@ class Scheduler {
   Time now_ = 0;
   uint64_t next_order_ = 0;
   uint64_t steps_ = 0;
+  std::vector<Due> order_;  // a heap
   std::vector<Event> events_;
+  std::vector<uint32_t> free_;  // places in `events_`
 };
 
 }  // namespace sheaf::sim

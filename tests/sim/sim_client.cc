@@ -149,10 +149,12 @@ void SimClient::Send(const MutationRef& mutation) {
   if (mutation->attempts > 1) AddRepetition(*mutation);
   request.admission.chain_version = ChainVersion(chain->version());
   SimNode& head = world_.node(chain->members(0).target_id());
-  world_.Trace(
-      "client {} sends {} attempt {} to node {} (version {})", id_,
-      world_.history().At(mutation->operations.empty() ? 0 : mutation->operations[0]).ToString(),
-      mutation->attempts, head.id(), chain->version());
+  if (world_.verbose()) {
+    const size_t first = mutation->operations.empty() ? 0 : mutation->operations[0];
+    world_.Trace("client {} sends {} attempt {} to node {} (version {})", id_,
+                 world_.history().At(first).ToString(), mutation->attempts, head.id(),
+                 chain->version());
+  }
   world_.network().Call<MutateAnswer>(
       actor_, head.actor(), kAttemptDeadline,
       [&head, request](const auto& reply) { head.OnMutate(request, reply); },
@@ -160,8 +162,10 @@ void SimClient::Send(const MutationRef& mutation) {
 }
 
 void SimClient::OnAnswer(const MutationRef& mutation, const Result<MutateAnswer>& answer) {
-  world_.Trace("client {} is answered {} for {}.{}.{}", id_, answer.status().ToString(),
-               mutation->session.value(), mutation->stream + 1, mutation->request.op.name.sequence);
+  if (world_.verbose())
+    world_.Trace("client {} is answered {} for {}.{}.{}", id_, answer.status().ToString(),
+                 mutation->session.value(), mutation->stream + 1,
+                 mutation->request.op.name.sequence);
   if (answer.ok()) return End(mutation, Operation::Outcome::kDone);
   const Status status = answer.status();
   switch (status.code()) {
@@ -274,7 +278,7 @@ void SimClient::SendRead(const ReadingRef& reading) {
       actor_, node.actor(), kAttemptDeadline,
       [&node, request = reading->request](const auto& reply) { node.OnRead(request, reply); },
       [this, reading, from = node.id()](const Result<Image>& answer) {
-        if (answer.ok())
+        if (answer.ok() && world_.verbose())
           world_.Trace("client {} read chunk {}.{} of node {}: {} (version {})", id_,
                        reading->request.admission.chain.value(), reading->request.chunk.index, from,
                        answer->content.ToString(), answer->version.value());

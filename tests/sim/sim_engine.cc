@@ -22,8 +22,12 @@ void SimEngine::Lose() {
 
 void SimEngine::Crash() {
   ++mount_;
+  dying_ = true;
+  for (auto& [key, chunk] : chunks_) {
+    while (!chunk.pending.empty() && random_.Percent(50)) RunFirst(key);
+  }
+  dying_ = broken_ = false;
   pending_ = 0;
-  broken_ = false;
   for (auto& [key, chunk] : chunks_) {
     chunk.base = chunk.newest();
     chunk.held.clear();
@@ -53,21 +57,20 @@ void SimEngine::RunFirst(const Key& key) {
   action();
 }
 
-Status SimEngine::Writable(const Key& key, bool partial) const {
-  if (full_) return {Code::kNoSpace, "engine: the disk is full"};
+Status SimEngine::Writable(const Key& key, bool partial) {
+  if (full_ || random_.Percent(flaky_percent_)) return {Code::kNoSpace, "engine: the disk is full"};
   if (partial && rotten_.contains(key)) return {Code::kCorrupt, "engine: checksum mismatch"};
   return Status::Ok();
 }
 
 void SimEngine::Apply(ChainId chain, uint64_t ticket, const ChainOpRef& op, StateDone done) {
   const Key key{chain, op->chunk};
-  Enqueue(key, [this, key, ticket, op, order = next_order_++, done = std::move(done)] {
-    done(ApplyNow(key, ticket, *op, order));
+  Enqueue(key, [this, key, ticket, op, done = std::move(done)] {
+    Tell(done, ApplyNow(key, ticket, *op));
   });
 }
 
-Result<LocalState> SimEngine::ApplyNow(const Key& key, uint64_t ticket, const ChainOp& op,
-                                       uint64_t order) {
+Result<LocalState> SimEngine::ApplyNow(const Key& key, uint64_t ticket, const ChainOp& op) {
   if (broken_) return Broken();
   Chunk& chunk = chunks_.at(key);
   Image next = chunk.newest();
@@ -100,7 +103,7 @@ Result<LocalState> SimEngine::ApplyNow(const Key& key, uint64_t ticket, const Ch
   }
   if (op.kind != ChainOp::Kind::kNote) result = {next.version, next.content.length, 0, false};
   if (op.name.IsNamed())
-    PutRow(key.first, op.name, {op.name.sequence, op.fingerprint, 0, true, result}, order);
+    PutRow(key.first, op.name, {op.name.sequence, op.fingerprint, 0, true, result}, next_order_++);
   return StateOf(next);
 }
 
@@ -118,14 +121,13 @@ void SimEngine::Release(ChainId chain, ChunkId id, uint64_t ticket) {
 void SimEngine::Revert(ChainId chain, ChunkId id, uint64_t from,
                        std::vector<StreamTable::Name> undone, StatusDone done) {
   const Key key{chain, id};
-  Enqueue(key, [this, key, from, undone = std::move(undone), order = next_order_++,
-                done = std::move(done)] {
-    if (broken_) return done(Broken());
+  Enqueue(key, [this, key, from, undone = std::move(undone), done = std::move(done)] {
+    if (broken_) return Tell(done, Broken());
     Chunk& chunk = chunks_.at(key);
     std::erase_if(chunk.held, [&](const Held& held) { return held.ticket >= from; });
     for (const StreamTable::Name& name : undone)
-      PutRow(key.first, name, {name.sequence, 0, 0, false, {}}, order);
-    done(Status::Ok());
+      PutRow(key.first, name, {name.sequence, 0, 0, false, {}}, next_order_++);
+    Tell(done, Status::Ok());
   });
 }
 
@@ -144,8 +146,8 @@ void SimEngine::WritePiece(ChainId chain, ChunkId id, bool first, const Content&
                            uint32_t begin, uint32_t end, StatusDone done) {
   const Key key{chain, id};
   Enqueue(key, [this, key, first, cells, begin, end, done = std::move(done)] {
-    if (broken_) return done(Broken());
-    if (Status status = Writable(key, !first); !status.ok()) return done(status);
+    if (broken_) return Tell(done, Broken());
+    if (Status status = Writable(key, !first); !status.ok()) return Tell(done, status);
     Chunk& chunk = chunks_.at(key);
     Image next = first ? Image{} : chunk.newest();
     if (first) rotten_.erase(key);
@@ -154,35 +156,35 @@ void SimEngine::WritePiece(ChainId chain, ChunkId id, bool first, const Content&
     next.version = ChunkVersion(next.version.value() + 1);
     chunk.base = next;
     chunk.held.clear();
-    done(Status::Ok());
+    Tell(done, Status::Ok());
   });
 }
 
 void SimEngine::Stamp(ChainId chain, const storage::ChunkFacts& facts, StatusDone done) {
   const Key key{chain, facts.chunk};
   Enqueue(key, [this, key, facts, done = std::move(done)] {
-    if (broken_) return done(Broken());
+    if (broken_) return Tell(done, Broken());
     Chunk& chunk = chunks_.at(key);
     Image next = chunk.newest();
-    if (!next.content.exists) return done({Code::kNotFound, "engine: no such chunk"});
+    if (!next.content.exists) return Tell(done, Status(Code::kNotFound, "engine: no such chunk"));
     if (next.content.length != facts.length || next.checksum() != facts.checksum)
-      return done({Code::kCorrupt, "engine: not the same chunk"});
+      return Tell(done, Status(Code::kCorrupt, "engine: not the same chunk"));
     next.version = facts.version;
     next.chain_version = facts.chain_version;
     chunk.base = next;
     chunk.held.clear();
-    done(Status::Ok());
+    Tell(done, Status::Ok());
   });
 }
 
 void SimEngine::Remove(ChainId chain, ChunkId id, StatusDone done) {
   const Key key{chain, id};
   Enqueue(key, [this, key, done = std::move(done)] {
-    if (broken_) return done(Broken());
+    if (broken_) return Tell(done, Broken());
     chunks_.at(key).base = {};
     chunks_.at(key).held.clear();
     rotten_.erase(key);
-    done(Status::Ok());
+    Tell(done, Status::Ok());
   });
 }
 
@@ -223,9 +225,9 @@ void SimEngine::PutRows(ChainId chain, std::vector<Row> rows, StatusDone done) {
                                              order = next_order_++, done = std::move(done)] {
     if (mount != mount_) return;
     --pending_;
-    if (broken_) return done(Broken());
+    if (broken_) return Tell(done, Broken());
     for (const Row& row : rows) PutRow(chain, row.first, row.second, order);
-    done(Status::Ok());
+    Tell(done, Status::Ok());
   });
 }
 

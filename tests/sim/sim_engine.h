@@ -35,6 +35,8 @@ class SimEngine {
 
   void SetTiming(const Timing& timing) { timing_ = timing; }
   void SetFull(bool full) { full_ = full; }
+  // So many of the changes find no space.
+  void SetFlaky(uint32_t percent) { flaky_percent_ = percent; }
   // Nothing works any more, until the next crash.
   void Break() { broken_ = true; }
   bool broken() const { return broken_; }
@@ -43,7 +45,8 @@ class SimEngine {
   void HealRot() { rotten_.clear(); }
   // The disk is another one, without anything on it.
   void Lose();
-  // Also what a restart of the process does: nothing that is not durable remains.
+  // Also what a restart of the process does: nothing that is not durable remains. What was under
+  // way on a chunk may be durable, up to some change.
   void Crash();
 
   using StateDone = std::function<void(const Result<LocalState>&)>;
@@ -88,7 +91,7 @@ class SimEngine {
   struct StoredRow {
     StreamTable::Name name;
     StreamTable::Stream stream;
-    uint64_t order = 0;  // of the change that brought it
+    uint64_t order = 0;  // of changes and undoing: as they become durable; of others: as they come
   };
   using Key = std::pair<ChainId, ChunkId>;
   using RowKey = std::pair<ChainId, std::pair<Incarnation, uint32_t>>;
@@ -97,8 +100,13 @@ class SimEngine {
   // Runs when it is its turn on the chunk and its time has passed.
   void Enqueue(const Key& key, Action action);
   void RunFirst(const Key& key);
-  Result<LocalState> ApplyNow(const Key& key, uint64_t ticket, const ChainOp& op, uint64_t order);
-  Status Writable(const Key& key, bool partial) const;
+  Result<LocalState> ApplyNow(const Key& key, uint64_t ticket, const ChainOp& op);
+  Status Writable(const Key& key, bool partial);
+  // Nobody is left to be told of what becomes durable while the process dies.
+  template <typename Done, typename Outcome>
+  void Tell(const Done& done, const Outcome& outcome) const {
+    if (!dying_) done(outcome);
+  }
   void PutRow(ChainId chain, const StreamTable::Name& name, const StreamTable::Stream& stream,
               uint64_t order);
 
@@ -107,6 +115,8 @@ class SimEngine {
   Timing timing_;
   bool full_ = false;
   bool broken_ = false;
+  bool dying_ = false;
+  uint32_t flaky_percent_ = 0;
   uint32_t mount_ = 1;
   uint64_t next_order_ = 1;
   size_t pending_ = 0;

@@ -121,6 +121,7 @@ void SimManager::Commit(const proto::ClusterMap& change, Then then) {
 void SimManager::Publish() {
   map_ = std::make_shared<proto::ClusterMap>(state_->Map());
   for (const proto::Chain& chain : map_->chains()) {
+    if (!world_.verbose()) break;
     std::string members;
     for (const proto::ChainMember& member : chain.members())
       members += fmt::format(" {}:{}", member.target_id(), proto::TargetState_Name(member.state()));

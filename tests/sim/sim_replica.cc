@@ -131,14 +131,18 @@ void SimReplica::Apply(uint64_t ticket, const ChainOpRef& op) {
                 [this, ticket, chunk = op->chunk, life = node_.actor().life](const auto& state) {
                   if (life != node_.actor().life) return;
                   Later(0, [this, ticket, chunk, state] {
-                    node_.world().Trace("node {} chain {} applied {:x} of chunk {}: {}", node_.id(),
-                                        chain_.value(), ticket, chunk.index,
-                                        state.ok()
-                                            ? fmt::format("version {}", state->version.value())
-                                            : state.status().ToString());
+                    TraceApplied(ticket, chunk, state);
                     core_.OnApplied(ticket, chunk, state);
                   });
                 });
+}
+
+void SimReplica::TraceApplied(uint64_t ticket, ChunkId chunk, const Result<LocalState>& state) {
+  if (!node_.world().verbose()) return;
+  node_.world().Trace("node {} chain {} applied {:x} of chunk {}: {}", node_.id(), chain_.value(),
+                      ticket, chunk.index,
+                      state.ok() ? fmt::format("version {}", state->version.value())
+                                 : state.status().ToString());
 }
 
 void SimReplica::Release(ChunkId chunk, uint64_t ticket) {
@@ -198,13 +202,17 @@ void SimReplica::SendReplicate(TargetId to, const storage::ReplicateMessage& mes
         peer.core_.OnReplicate(id, message);
       },
       [this, version = message.version, sequence = message.sequence](const auto& answer) {
-        node_.world().Trace("node {} chain {} is answered for change {:x}: {}", node_.id(),
-                            chain_.value(), sequence,
-                            !answer.ok() ? answer.status().ToString()
-                                         : fmt::format("committed {:x} {}", answer->committed,
-                                                       answer->failed.ToString()));
+        TraceAnswer(sequence, answer);
         core_.OnReplicateReply(version, sequence, answer);
       });
+}
+
+void SimReplica::TraceAnswer(uint64_t sequence, const Result<storage::ReplicateReply>& answer) {
+  if (!node_.world().verbose()) return;
+  node_.world().Trace(
+      "node {} chain {} is answered for change {:x}: {}", node_.id(), chain_.value(), sequence,
+      !answer.ok() ? answer.status().ToString()
+                   : fmt::format("committed {:x} {}", answer->committed, answer->failed.ToString()));
 }
 
 void SimReplica::SendDurable(TargetId to, const storage::DurableMessage& message) {
@@ -357,7 +365,8 @@ void SimReplica::EndSync(uint32_t life, const Ack& reply, const Status& status) 
 
 void SimReplica::OnSyncList(const SyncFrom& sync, const storage::ListStep& step,
                             const Network::Responder<storage::ListPage>& reply) {
-  const Status status = core_.CheckList(sync.version, sync.from, sync.number);
+  const Status status = core_.CheckList(sync.version, sync.from, sync.number,
+                                        !step.range.after.has_value());
   if (!status.ok()) return reply(status);
   TraceSync(sync, "lists");
   Later(kListTakes, [this, step, reply] { reply(engine_.List(chain_, step.range, step.limit)); });

@@ -107,6 +107,8 @@ class SimReplica : private storage::ChainHost {
   SyncFrom Sync(ChainVersion version, uint64_t step);
   Status BeginSync(const SyncFrom& sync);
   void EndSync(uint32_t life, const Ack& reply, const Status& status);
+  void TraceApplied(uint64_t ticket, ChunkId chunk, const Result<LocalState>& state);
+  void TraceAnswer(uint64_t sequence, const Result<storage::ReplicateReply>& answer);
   void TraceSync(const SyncFrom& sync, const std::string& what);
 
   SimNode& node_;

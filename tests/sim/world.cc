@@ -165,6 +165,14 @@ void World::Strike(const Fault& fault) {
                         {DataId(7), fault.other / 2 % schedule_.chunks});
       at_end([&node] { node.engine().HealRot(); });
       break;
+    case Fault::Kind::kFlakyDisk:
+      node.engine().SetFlaky(fault.other);
+      at_end([&node] { node.engine().SetFlaky(0); });
+      break;
+    case Fault::Kind::kSlowNode:
+      network_->Slow(node.id(), fault.other * kMillisecond);
+      at_end([this, &node] { network_->Slow(node.id(), 0); });
+      break;
     case Fault::Kind::kSlowDisk:
       node.engine().SetTiming(SlowDisk());
       at_end([&node] { node.engine().SetTiming(Disk()); });
@@ -222,6 +230,7 @@ void World::CalmDown() {
     if (actor->frozen) scheduler_.Thaw(*actor);
   for (auto& node : nodes_) {
     node->engine().SetFull(false);
+    node->engine().SetFlaky(0);
     node->engine().HealRot();
     node->engine().SetTiming(Disk());
     if (node->engine().broken()) node->Kill();
@@ -233,6 +242,7 @@ void World::CalmDown() {
 
 void World::Watch() {
   CheckOrder();
+  if (!failed()) CheckClean();
   if (failed()) return;
   if (calm_ && now() > schedule_.faulty + 50 * kMillisecond) {
     const std::string unsettled = Unsettled();
@@ -270,6 +280,29 @@ void World::CheckOrder() {
                                 chain.id(), member.target_id(), core.settled(),
                                 before->committed()));
       before = &core;
+    }
+  }
+}
+
+// Of each chain: members that know the same version and have committed all that they have received,
+// through the same, have the same.
+void World::CheckClean() {
+  for (const proto::Chain& chain : manager_->durable().chains()) {
+    const storage::ChainCore* clean = nullptr;
+    uint32_t holder = 0;
+    for (const proto::ChainMember& member : chain.members()) {
+      const uint32_t id = member.target_id();
+      SimReplica* replica = node(id).replica(ChainId(chain.id()));
+      if (member.state() != proto::SERVING || replica == nullptr) continue;
+      const storage::ChainCore& core = replica->core();
+      if (core.version().value() != chain.version() || core.received() != core.committed())
+        continue;
+      if (clean != nullptr && clean->committed() == core.committed()) {
+        const std::string difference = Compare(chain, holder, id);
+        if (!difference.empty()) return Fail(difference);
+      }
+      clean = &core;
+      holder = id;
     }
   }
 }
@@ -321,25 +354,66 @@ std::string World::TellChains() {
   return text;
 }
 
+std::string World::Compare(const proto::Chain& chain, uint32_t first, uint32_t second) {
+  const ChainId id(chain.id());
+  for (uint32_t index = 0; index < schedule_.chunks; ++index) {
+    const ChunkId chunk{DataId(7), index};
+    const auto a = node(first).engine().ReadAt(id, chunk, SimEngine::kNewest);
+    const auto b = node(second).engine().ReadAt(id, chunk, SimEngine::kNewest);
+    if (!a.ok() || !b.ok() || *a == *b) continue;  // what cannot be read tells nothing
+    return fmt::format(
+        "replicas of chunk {}.{} differ: node {} has {} version {}.{}, node {} {} version {}.{}",
+        chain.id(), index, first, a->content.ToString(), a->chain_version.value(),
+        a->version.value(), second, b->content.ToString(), b->chain_version.value(),
+        b->version.value());
+  }
+  return "";
+}
+
 void World::CompareReplicas() {
   for (const proto::Chain& chain : manager_->durable().chains()) {
-    const uint32_t first = chain.members(0).target_id();
     for (const proto::ChainMember& member : chain.members()) {
-      for (uint32_t index = 0; index < schedule_.chunks; ++index) {
-        const ChunkId chunk{DataId(7), index};
-        const auto a = node(first).engine().ReadAt(ChainId(chain.id()), chunk, SimEngine::kNewest);
-        const auto b = node(member.target_id())
-                           .engine()
-                           .ReadAt(ChainId(chain.id()), chunk, SimEngine::kNewest);
-        if (a.ok() && b.ok() && *a == *b) continue;
-        return Fail(
-            fmt::format("replicas of chunk {}.{} differ: node {} has {} version {}.{}, "
-                        "node {} {} version {}.{}",
-                        chain.id(), index, first, a->content.ToString(), a->chain_version.value(),
-                        a->version.value(), member.target_id(), b->content.ToString(),
-                        b->chain_version.value(), b->version.value()));
-      }
+      const std::string difference =
+          Compare(chain, chain.members(0).target_id(), member.target_id());
+      if (!difference.empty()) return Fail(difference);
     }
+    CompareStreams(chain);
+  }
+}
+
+// What one member has stored as done the others have too, or a later one of the stream; and what is
+// known to be done is stored. Versions and lengths in answers are not looked at: a member that
+// loses a change while it syncs remembers others for those after it.
+void World::CompareStreams(const proto::Chain& chain) {
+  using Name = StreamTable::Name;
+  using Stream = StreamTable::Stream;
+  const ChainId id(chain.id());
+  const auto tell = [&](const Name& name, uint32_t node, const std::string& what) {
+    Fail(fmt::format("chain {}: {}.{}.{} is done on node {}, {}", chain.id(),
+                     name.incarnation.value(), name.stream, name.sequence, node, what));
+  };
+  const auto stored = [&](uint32_t node, const Name& name, const Stream& stream) {
+    for (const auto& [row, value] : this->node(node).engine().LoadRows(id)) {
+      if (row.incarnation != name.incarnation || row.stream != name.stream) continue;
+      const bool same = value.done && value.result.removed == stream.result.removed &&
+                        value.result.more == stream.result.more;
+      return row.sequence > name.sequence || (row.sequence == name.sequence && same);
+    }
+    return false;
+  };
+  const auto check = [&](uint32_t node, const Name& name, const Stream& stream) {
+    if (!stream.done || manager_->ended().contains(name.incarnation)) return;
+    if (!stored(node, name, stream)) return tell(name, node, "and not stored there");
+    for (const proto::ChainMember& other : chain.members()) {
+      const uint32_t there = other.target_id();
+      if (!stored(there, name, stream)) tell(name, node, fmt::format("not on node {}", there));
+    }
+  };
+  for (const proto::ChainMember& member : chain.members()) {
+    const uint32_t at = member.target_id();
+    for (const auto& [name, stream] : node(at).engine().LoadRows(id)) check(at, name, stream);
+    node(at).replica(id)->core().streams().ForEach(
+        [&](const Name& name, const Stream& stream) { check(at, name, stream); });
   }
 }
 

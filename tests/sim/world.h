@@ -50,6 +50,8 @@ class World {
   void Fail(const std::string& what);
   bool failed() const { return !failure_.empty(); }
 
+  // What is traced may be costly to tell.
+  bool verbose() const { return verbose_; }
   template <typename... Args>
   void Trace(fmt::format_string<Args...> format, Args&&... args) {
     if (verbose_) Print(fmt::format(format, std::forward<Args>(args)...));
@@ -71,10 +73,14 @@ class World {
   void CalmDown();
   void Watch();
   void CheckOrder();
+  void CheckClean();
   // Why it is not over yet; empty: it is.
   std::string Unsettled();
   std::string TellChains();
+  // Empty: both have the same of the chain.
+  std::string Compare(const proto::Chain& chain, uint32_t first, uint32_t second);
   void CompareReplicas();
+  void CompareStreams(const proto::Chain& chain);
   void FinalReads();
 
   const Schedule schedule_;

@@ -182,6 +182,19 @@ TEST_F(ManagerMembersTest, ADiskAtAnotherPlaceIsAnotherTarget) {
   EXPECT_EQ(state_.Map().targets_size(), 3);
 }
 
+TEST_F(ManagerMembersTest, ADiskThatIsElsewhereOnItsNodeWasNotReplaced) {
+  Start(2);
+  MakeChainOf({proto::SERVING, proto::SERVING});
+  proto::RegisterNodeRequest request = Disk(1, "disk", "second");
+  *request.add_targets() = request.targets(0);
+  request.mutable_targets(0)->set_place("/mnt/2");
+  request.mutable_targets(2)->set_uuid("a-new");
+  EXPECT_EQ(state_.CheckRegister(request)->targets, 1u) << "the new one is a target of its own";
+  const auto response = Register(request);
+  EXPECT_EQ(response.target_ids(0), 1u);
+  EXPECT_EQ(response.target_ids(2), 5u);
+}
+
 TEST_F(ManagerMembersTest, ADiskOfAnotherNodeTakesNoPlace) {
   Start(2);
   MakeChainOf({proto::SERVING, proto::SERVING});
