@@ -38,7 +38,7 @@ struct ChunkClient::Operation {
   // Of the present round, in which a read asks each replica once.
   std::vector<TargetId> passed_over;
   bool hopeful = false;  // something failed that may pass
-  bool was_corrupt = false;  // an answer
+  bool was_corrupt = false;  // an answer was
   int rounds = 0;        // that failed, since the chain last changed
   int failures = 0;
   int corrupt = 0;  // rounds in which one was

@@ -74,6 +74,24 @@ const ManagerState::NodeEntry* ManagerState::FindNode(const std::string& uuid) c
   return nullptr;
 }
 
+// A server all of whose disks are new has nothing left to show who it was: there it is known by its
+// address, and by the path of a disk.
+const ManagerState::NodeEntry* ManagerState::FindNode(
+    const proto::RegisterNodeRequest& request) const {
+  if (const NodeEntry* node = FindNode(request.uuid())) return node;
+  const bool all_new = std::all_of(
+      request.targets().begin(), request.targets().end(),
+      [&](const proto::TargetReport& report) { return FindTarget(report.uuid()) == nullptr; });
+  if (!all_new) return nullptr;
+  const NodeEntry* found = nullptr;
+  for (const auto& [id, node] : nodes_) {
+    const bool here = node.row.addresses().framed() == request.addresses().framed() &&
+                      node.row.state() != proto::NODE_DRAINING;
+    if (here && !FindReplaced(request, id).empty()) found = &node;  // the newest
+  }
+  return found;
+}
+
 const ManagerState::TargetEntry* ManagerState::FindTarget(const std::string& uuid) const {
   for (const auto& [id, target] : targets_) {
     if (target.row.uuid() == uuid) return &target;
@@ -88,7 +106,7 @@ Result<ManagerState::IdsNeeded> ManagerState::CheckRegister(
     return BadRegistration(request, "its disks belong to cluster " + request.cluster_uuid() +
                                         ", this is cluster " + cluster_uuid_);
   }
-  const NodeEntry* node = FindNode(request.uuid());
+  const NodeEntry* node = FindNode(request);
   if (node == nullptr && nodes_.size() >= kMaxNodes) {
     return BadRegistration(request,
                            "the cluster has its limit of " + std::to_string(kMaxNodes) + " nodes");
@@ -144,7 +162,7 @@ Status ManagerState::CheckTargets(const proto::RegisterNodeRequest& request, uin
 std::optional<proto::ClusterMap> ManagerState::PlanRegister(
     const proto::RegisterNodeRequest& request, NodeId node_id, const std::vector<TargetId>& targets,
     Clock::Instant now) {
-  const NodeEntry* known = FindNode(request.uuid());
+  const NodeEntry* known = FindNode(request);
   proto::Node row;
   row.set_id(known == nullptr ? node_id.value() : known->row.id());
   row.set_uuid(request.uuid());
@@ -211,7 +229,7 @@ void ManagerState::AddTargets(const proto::RegisterNodeRequest& request, uint32_
 }
 
 bool ManagerState::MayRegister(const proto::RegisterNodeRequest& request, Clock::Instant now) {
-  const NodeEntry* known = FindNode(request.uuid());
+  const NodeEntry* known = FindNode(request);
   const uint32_t id = known == nullptr ? 0 : known->row.id();
   const bool restarted = known != nullptr && known->row.process() != request.process();
   if (restarted && !known->replaced) {

@@ -208,6 +208,7 @@ class ManagerState {
                                                const proto::ReplaceTargetRequest& request) const;
   Status AddReplacements(NodeId node, Clock::Instant now, proto::ClusterMap* change) const;
   const NodeEntry* FindNode(const std::string& uuid) const;
+  const NodeEntry* FindNode(const proto::RegisterNodeRequest& request) const;
   const TargetEntry* FindTarget(const std::string& uuid) const;
   void HoldLeases(const proto::ClusterMap& change);
   std::map<uint32_t, proto::TargetState> StatesInChains() const;

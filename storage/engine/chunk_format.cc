@@ -226,8 +226,8 @@ Result<uint64_t> DecodeTarget(std::string_view value) {
                                       " is newer than " + std::to_string(kIndexFormat) +
                                       "; use a newer sheaf-storage");
   }
-  if (!body.empty() || target.unit_log2 != 12 || target.block_log2 != 14 ||
-      target.page_blocks != kBlocksPerPage || target.slab_bytes == 0 ||
+  if (!body.empty() || target.format != kIndexFormat || target.unit_log2 != 12 ||
+      target.block_log2 != 14 || target.page_blocks != kBlocksPerPage || target.slab_bytes == 0 ||
       target.slab_bytes % kBlockBytes != 0) {
     return Corrupt(TargetKey(), "unknown geometry");
   }

@@ -157,6 +157,8 @@ class ExactWorker(Worker):
         if not model.lock.acquire(timeout=1):
             return
         try:
+            if model not in self.test.models:
+                return  # whoever held it until now has given its name up
             self.check_mounted()
             kinds = ["create"] if model.file_id == 0 else (
                 ["write"] * 5 + ["append"] * 2 + ["truncate"] * 3 + ["read"] * 4 +

@@ -66,7 +66,7 @@ class Manager {
     if (!state_->FenceOver(now_)) return;
     Commit(state_->PlanFence(FencedRanges({}, ++next_session_)));
     fence_version_ = state_->version().value();
-    now_ += options_.surely_over();
+    Pass(2 * options_.surely_over());  // those that are silent leave their chains, too
     state_->SettleFence(now_);
     CHECK(state_->FencedEverywhere(Incarnation(next_session_ - 1)), "leases outlast their time");
   }

@@ -65,7 +65,7 @@ def load():
 # What CMake makes of the test programs.
 
 FOREACH = re.compile(r"foreach\((\w+)\s+([^)]*)\)(.*?)endforeach\(\)", re.DOTALL)
-PROGRAM = re.compile(r"^sheaf_(?:cluster_)?test\(\s*(\w+)\s+SOURCES\s+([^)]*?)\s*(?:DEPS\b|\))",
+PROGRAM = re.compile(r"^sheaf_(?:cluster_)?test\(\s*(\w+)\s+SOURCES\s+([^)]*?)\s*(?:(?:ALONE|DEPS)\b|\))",
                      re.DOTALL | re.MULTILINE)
 TEST = re.compile(r"^TEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\s*\)", re.MULTILINE)
 

@@ -4,15 +4,12 @@
 #include <string>
 
 #include "tests/sim/runner.h"
+#include "tests/support/sanitized.h"
 
 namespace sheaf::sim {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr uint64_t kSchedules = 20;  // each takes a second of a processor
-#else
-constexpr uint64_t kSchedules = 4000;  // some 20 s in the dev build
-#endif
+constexpr uint64_t kSchedules = sheaf::testing::kSanitized ? 20 : 4000;
 constexpr uint32_t kJobs = 2;
 
 uint64_t Setting(const char* name, uint64_t otherwise) {

@@ -27,6 +27,7 @@ class ManagerMembersTest : public ManagerStateTest {
   static proto::RegisterNodeRequest Disk(uint32_t node, const std::string& disk,
                                          const std::string& process) {
     proto::RegisterNodeRequest request = Process(Name(node), process);
+    request.mutable_addresses()->set_framed("10.0.0." + std::to_string(node) + ":7710");
     request.mutable_targets(0)->set_uuid(Name(node) + "-" + disk);
     request.mutable_targets(0)->set_place("/mnt/1");
     request.mutable_targets(0)->set_state(proto::UP_TO_DATE);
@@ -115,6 +116,41 @@ TEST_F(ManagerMembersTest, ADiskThatWasReplacedKeepsItsTargetAndCatchesUp) {
   EXPECT_EQ(States(), "2 SERVING 1 OFFLINE");
   CatchUp();
   EXPECT_EQ(States(), "2 SERVING 1 SERVING");
+}
+
+// Nothing of what it was is left.
+proto::RegisterNodeRequest WithAllDisksNew(proto::RegisterNodeRequest request) {
+  request.set_uuid("new-" + request.uuid());
+  for (proto::TargetReport& target : *request.mutable_targets())
+    target.set_uuid("new-" + target.uuid());
+  return request;
+}
+
+TEST_F(ManagerMembersTest, AServerAllOfWhoseDisksAreNewIsKnownByItsPlaceOnceTheOneBeforeIsOver) {
+  Start(2);
+  MakeChainOf({proto::SERVING, proto::SERVING});
+  const proto::RegisterNodeRequest request = WithAllDisksNew(Disk(1, "disk", "second"));
+  EXPECT_FALSE(state_.MayRegister(request, clock_.Now())) << "its lease still runs";
+  GoDown(1);
+  const auto response = Register(request);
+  EXPECT_EQ(response.node_id(), 1u);
+  EXPECT_EQ(response.target_ids(0), 1u);
+  EXPECT_EQ(state_.Map().nodes_size(), 2);
+  EXPECT_EQ(state_.Map().nodes(0).uuid(), "new-a");
+  EXPECT_EQ(States(), "2 SERVING 1 OFFLINE") << "what it held is lost";
+}
+
+TEST_F(ManagerMembersTest, AServerAllOfWhoseDisksAreNewIsAnotherOneElsewhere) {
+  Start(2);
+  MakeChainOf({proto::SERVING, proto::SERVING});
+  GoDown(1);
+  proto::RegisterNodeRequest other = WithAllDisksNew(Disk(1, "disk", "second"));
+  other.mutable_addresses()->set_framed("10.0.0.7:7710");
+  EXPECT_EQ(Register(other).node_id(), 3u) << "another address";
+  other = WithAllDisksNew(WithAllDisksNew(Disk(1, "disk", "third")));
+  for (proto::TargetReport& target : *other.mutable_targets())
+    target.set_place(target.place() + "/elsewhere");
+  EXPECT_EQ(Register(other).node_id(), 4u) << "other paths";
 }
 
 TEST_F(ManagerMembersTest, ADiskThatWasReplacedLosesWhatItHeldWhateverItsState) {

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "meta/cluster/manager_state.h"
+#include "tests/support/sanitized.h"
 #include "meta/cluster/membership.h"
 
 namespace sheaf::meta {
@@ -321,7 +322,7 @@ class Walk {
     proto::RegisterNodeRequest request;
     request.set_uuid("node" + std::to_string(node.id));
     request.set_process(std::to_string(node.process));
-    request.mutable_addresses()->set_framed("10.0.0.1:7710");
+    request.mutable_addresses()->set_framed("10.0.0." + std::to_string(node.id) + ":7710");
     request.add_targets()->set_uuid("disk" + std::to_string(node.id) + "." +
                                     std::to_string(node.disk));
     request.mutable_targets(0)->set_state(proto::UP_TO_DATE);
@@ -455,6 +456,7 @@ class ManagerWalkTest : public ::testing::Test {
   void ForMany(int walks, Faults faults, uint32_t spare = 0) {
     const uint64_t seed = Seed();
     std::cout << "SHEAF_SEED=" << seed << std::endl;
+    if (sheaf::testing::kSanitized) walks = (walks + 9) / 10;
     for (int i = 0; i < walks; ++i) {
       for (uint32_t size = 1; size <= 4; ++size) {
         SCOPED_TRACE("SHEAF_SEED=" + std::to_string(seed + i) + ", " + std::to_string(size) +

@@ -175,15 +175,20 @@ TEST(ChunkFormatTest, StreamRowsWithFieldsOutOfRangeAreRefused) {
   }
 }
 
-TEST(ChunkFormatTest, TargetRecordRefusesANewerFormat) {
-  EXPECT_EQ(*DecodeTarget(EncodeTarget(1 << 20)), uint64_t{1} << 20);
-  std::string newer = EncodeTarget(1 << 20);
-  newer[4] = 2;
-  newer.resize(sizeof(DiskTarget));
-  const std::string all = TargetKey() + newer;
+std::string TargetOfFormat(char format) {
+  std::string value = EncodeTarget(1 << 20);
+  value[4] = format;
+  value.resize(sizeof(DiskTarget));
+  const std::string all = TargetKey() + value;
   const uint32_t crc = Crc32c({reinterpret_cast<const uint8_t*>(all.data()), all.size()});
-  newer.append(reinterpret_cast<const char*>(&crc), sizeof(crc));
-  EXPECT_EQ(DecodeTarget(newer).status().code(), Code::kInvalid);
+  value.append(reinterpret_cast<const char*>(&crc), sizeof(crc));
+  return value;
+}
+
+TEST(ChunkFormatTest, TargetRecordRefusesOtherFormats) {
+  EXPECT_EQ(*DecodeTarget(EncodeTarget(1 << 20)), uint64_t{1} << 20);
+  EXPECT_EQ(DecodeTarget(TargetOfFormat(2)).status().code(), Code::kInvalid) << "newer";
+  EXPECT_EQ(DecodeTarget(TargetOfFormat(0)).status().code(), Code::kCorrupt) << "none";
 }
 
 }  // namespace
