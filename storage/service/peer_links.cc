@@ -72,6 +72,10 @@ void PeerLinks::Fail(transport::Done done, Status status) {
   changed_.notify_all();
 }
 
+uint32_t PeerLinks::LaneOf(const transport::Call& call) {
+  return 2 * call.hop + (call.method == transport::Method::kReplicate ? 0 : 1);
+}
+
 void PeerLinks::Call(TargetId to, transport::Call call, transport::Done done) {
   std::shared_ptr<transport::Connection> connection;
   {
@@ -82,9 +86,10 @@ void PeerLinks::Call(TargetId to, transport::Call call, transport::Done done) {
       return Fail(std::move(done), {Code::kUnavailable, "call target " + ToString(to) +
                                                             ": it is not in the cluster map"});
     }
-    connection = node->second.connections[call.hop];
+    const uint32_t lane = LaneOf(call);
+    connection = node->second.connections[lane];
     if (connection == nullptr || connection->IsBroken()) {
-      wanted_.insert({node->first, call.hop});
+      wanted_.insert({node->first, lane});
       return Fail(std::move(done), {Code::kUnavailable, "call target " + ToString(to) +
                                                             ": not connected to " +
                                                             node->second.address.ToString()});

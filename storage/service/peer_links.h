@@ -27,8 +27,11 @@ namespace sheaf::storage {
 //
 // Threads: one connects (which blocks), one ends the calls that could not be begun and ticks.
 //
-// Invariant: calls to one target go out on one connection, in the order in which they were begun;
-// one that finds none is not kept for later, it fails.
+// Invariants:
+// 1. Changes to one target go out on one connection, in the order in which they were begun; a call
+//    that finds no connection is not kept for later, it fails.
+// 2. What changes wait for does not wait for them: they are answered when they are committed, and may
+//    take all the credits of their connection until then, so everything else has one of its own.
 //
 // Thread-safe.
 class PeerLinks final : public Peers {
@@ -55,14 +58,15 @@ class PeerLinks final : public Peers {
  private:
   struct Node {
     Address address;
-    std::array<std::shared_ptr<transport::Connection>, transport::kMaxHop + 1> connections;
+    std::array<std::shared_ptr<transport::Connection>, 2 * (transport::kMaxHop + 1)> connections;
   };
-  using Wanted = std::pair<uint32_t, uint32_t>;  // node, hop
+  using Wanted = std::pair<uint32_t, uint32_t>;  // node, lane
   struct Failed {
     transport::Done done;
     Status status;
   };
 
+  static uint32_t LaneOf(const transport::Call& call);
   void Fail(transport::Done done, Status status);
   void ConnectMain();
   void TickMain();
