@@ -37,7 +37,6 @@ ManagerState::ManagerState(const LeaseOptions& options, proto::ClusterMap recove
   }
   for (proto::Target& row : *recovered.mutable_targets()) targets_[row.id()] = {.row = row};
   for (proto::Chain& row : *recovered.mutable_chains()) {
-    if (SomeoneLeft(chains_[row.id()], row)) left_version_ = version_;
     chains_[row.id()] = row;
     chain_since_[row.id()] = version_;
   }

@@ -65,36 +65,31 @@ AdminService::Reactor* AdminService::DropOrphans(Ctx* context,
              [this, request] { return runs_.DropOrphans(*request); });
 }
 
+template <typename Request, typename Response>
+AdminService::Reactor* AdminService::Change(Ctx* context, const Request& request,
+                                            Response* response, CallMetrics& metrics,
+                                            ManagerCall<Request, Response> method) {
+  const UnaryCall<Response> call(context, response, metrics);
+  if (!call.Admit()) return call.reactor();
+  (manager_.*method)(request, [call](Result<Response> result) { call.Finish(std::move(result)); });
+  return call.reactor();
+}
+
 AdminService::Reactor* AdminService::ReplaceTarget(Ctx* context,
                                                    const proto::ReplaceTargetRequest* request,
                                                    proto::ReplaceTargetResponse* response) {
-  const UnaryCall<proto::ReplaceTargetResponse> call(context, response, metrics_.replace);
-  if (!call.Admit()) return call.reactor();
-  manager_.ReplaceTarget(*request, [call](Result<proto::ReplaceTargetResponse> result) {
-    call.Finish(std::move(result));
-  });
-  return call.reactor();
+  return Change(context, *request, response, metrics_.replace, &ClusterManager::ReplaceTarget);
 }
 
 AdminService::Reactor* AdminService::DrainNode(Ctx* context, const proto::DrainNodeRequest* request,
                                                proto::DrainNodeResponse* response) {
-  const UnaryCall<proto::DrainNodeResponse> call(context, response, metrics_.drain);
-  if (!call.Admit()) return call.reactor();
-  manager_.DrainNode(*request, [call](Result<proto::DrainNodeResponse> result) {
-    call.Finish(std::move(result));
-  });
-  return call.reactor();
+  return Change(context, *request, response, metrics_.drain, &ClusterManager::DrainNode);
 }
 
 AdminService::Reactor* AdminService::ResetChain(Ctx* context,
                                                 const proto::ResetChainRequest* request,
                                                 proto::ResetChainResponse* response) {
-  const UnaryCall<proto::ResetChainResponse> call(context, response, metrics_.reset);
-  if (!call.Admit()) return call.reactor();
-  manager_.ResetChain(*request, [call](Result<proto::ResetChainResponse> result) {
-    call.Finish(std::move(result));
-  });
-  return call.reactor();
+  return Change(context, *request, response, metrics_.reset, &ClusterManager::ResetChain);
 }
 
 }  // namespace sheaf::meta

@@ -38,6 +38,12 @@ class AdminService final : public proto::Admin::CallbackService {
  private:
   template <typename Response, typename Work>
   Reactor* Run(Ctx* context, Response* response, CallMetrics& metrics, Work work);
+  template <typename Request, typename Response>
+  using ManagerCall = void (ClusterManager::*)(const Request& request,
+                                               std::function<void(Result<Response>)> done);
+  template <typename Request, typename Response>
+  Reactor* Change(Ctx* context, const Request& request, Response* response, CallMetrics& metrics,
+                  ManagerCall<Request, Response> method);
 
   CheckRuns& runs_;
   ClusterManager& manager_;

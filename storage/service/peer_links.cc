@@ -117,6 +117,9 @@ void PeerLinks::ConnectMain() {
     for (const Wanted& wanted : std::exchange(wanted_, {})) {
       const auto node = nodes_.find(wanted.first);
       if (node == nodes_.end() || stopping_) continue;
+      // It may have been asked for again while it was made.
+      const auto& present = node->second.connections[wanted.second];
+      if (present != nullptr && !present->IsBroken()) continue;
       const Address address = node->second.address;
       lock.unlock();
       ConnectOnce(wanted, address);

@@ -60,6 +60,12 @@ class ManagerMembersTest : public ManagerStateTest {
       Settle();
     }
   }
+  // As CatchUp, but that this node hears nothing of it.
+  void CatchUpUnknownTo(uint32_t node) {
+    stale_ = node;
+    stale_version_ = state_.version().value();
+    CatchUp();
+  }
   void MakeChainOf(const std::vector<proto::TargetState>& states) {
     MakeChain(states);
     BeatAll();
@@ -73,6 +79,12 @@ class ManagerMembersTest : public ManagerStateTest {
     request.set_node_id(node);
     request.set_undo(undo);
     return Apply(state_.PlanDrain(request, clock_.Now()));
+  }
+  // Target 1, of a chain of two.
+  void DrainOneOfThree() {
+    Start(3);
+    MakeChainOf({proto::SERVING, proto::SERVING});
+    ASSERT_TRUE(Drain(1).ok());
   }
   Status Replace(uint32_t from, uint32_t to, bool accept_loss = false) {
     proto::ReplaceTargetRequest request;
@@ -151,6 +163,13 @@ TEST_F(ManagerMembersTest, AServerAllOfWhoseDisksAreNewIsAnotherOneElsewhere) {
   for (proto::TargetReport& target : *other.mutable_targets())
     target.set_place(target.place() + "/elsewhere");
   EXPECT_EQ(Register(other).node_id(), 4u) << "other paths";
+}
+
+TEST_F(ManagerMembersTest, AServerAllOfWhoseDisksAreNewIsNotTheOneThatWasDrained) {
+  DrainOneOfThree();
+  CatchUp();
+  GoDown(1);
+  EXPECT_EQ(Register(WithAllDisksNew(Disk(1, "disk", "second"))).node_id(), 4u);
 }
 
 TEST_F(ManagerMembersTest, ADiskThatWasReplacedLosesWhatItHeldWhateverItsState) {
@@ -373,9 +392,7 @@ TEST_F(ManagerMembersTest, AChainThatNobodyHoldsGoesOnWithWhatItIsToldTo) {
 // ---- draining ----
 
 TEST_F(ManagerMembersTest, ADrainedNodeGivesUpItsPlaceOnceAnotherServes) {
-  Start(3);
-  MakeChainOf({proto::SERVING, proto::SERVING});
-  ASSERT_TRUE(Drain(1).ok());
+  DrainOneOfThree();
   EXPECT_EQ(state_.Map().nodes(0).state(), proto::NODE_DRAINING);
   EXPECT_EQ(States(), "1 SERVING 2 SERVING 3 OFFLINE");
   EXPECT_EQ(state_.ChainsOn(NodeId(1)), 1u);
@@ -388,12 +405,8 @@ TEST_F(ManagerMembersTest, ADrainedNodeGivesUpItsPlaceOnceAnotherServes) {
 }
 
 TEST_F(ManagerMembersTest, AMemberIsRemovedOnceItsNodeKnowsThatItLeaves) {
-  Start(3);
-  MakeChainOf({proto::SERVING, proto::SERVING});
-  ASSERT_TRUE(Drain(1).ok());
-  stale_ = 1;
-  stale_version_ = state_.version().value();
-  CatchUp();
+  DrainOneOfThree();
+  CatchUpUnknownTo(1);
   EXPECT_EQ(States(), "1 SERVING 2 SERVING 3 SERVING") << "it may answer reads";
   EXPECT_TRUE(Chain().members(0).leaving());
   stale_ = 0;
@@ -402,12 +415,8 @@ TEST_F(ManagerMembersTest, AMemberIsRemovedOnceItsNodeKnowsThatItLeaves) {
 }
 
 TEST_F(ManagerMembersTest, AMemberThatLeavesIsCalledBackWhenItIsNeeded) {
-  Start(3);
-  MakeChainOf({proto::SERVING, proto::SERVING});
-  ASSERT_TRUE(Drain(1).ok());
-  stale_ = 1;
-  stale_version_ = state_.version().value();
-  CatchUp();
+  DrainOneOfThree();
+  CatchUpUnknownTo(1);
   ASSERT_TRUE(Chain().members(0).leaving());
   GoDown(3);
   EXPECT_EQ(States(), "1 SERVING 2 SERVING 3 OFFLINE");
@@ -415,12 +424,8 @@ TEST_F(ManagerMembersTest, AMemberThatLeavesIsCalledBackWhenItIsNeeded) {
 }
 
 TEST_F(ManagerMembersTest, AMemberStaysWhileTheOthersAreNotHeard) {
-  Start(3);
-  MakeChainOf({proto::SERVING, proto::SERVING});
-  ASSERT_TRUE(Drain(1).ok());
-  stale_ = 1;
-  stale_version_ = state_.version().value();
-  CatchUp();
+  DrainOneOfThree();
+  CatchUpUnknownTo(1);
   stale_ = 0;
   clock_.Advance(kLeases.overdue() + milliseconds(1));
   ASSERT_TRUE(Beat(1, "a").ok());
@@ -466,15 +471,11 @@ TEST_F(ManagerMembersTest, NothingIsMovedToWhereThereIsNoRoom) {
 }
 
 TEST_F(ManagerMembersTest, DrainingGoesOnUnderAnotherManager) {
-  Start(3);
-  MakeChainOf({proto::SERVING, proto::SERVING});
-  ASSERT_TRUE(Drain(1).ok());
+  DrainOneOfThree();
   const auto restart = [this] { state_ = ManagerState(kLeases, state_.Map(), clock_.Now()); };
   restart();
   EXPECT_EQ(States(), "1 SERVING 2 SERVING 3 OFFLINE");
-  stale_ = 1;
-  stale_version_ = state_.version().value();
-  CatchUp();
+  CatchUpUnknownTo(1);
   ASSERT_TRUE(Chain().members(0).leaving());
   restart();
   clock_.Advance(kLeases.surely_over());
@@ -499,9 +500,7 @@ TEST_F(ManagerMembersTest, TheLastThatHoldsAChainIsDrainedOnceItIsBack) {
 }
 
 TEST_F(ManagerMembersTest, AFenceCountsOnceARemovedNodeKnowsThatItIs) {
-  Start(3);
-  MakeChainOf({proto::SERVING, proto::SERVING});
-  ASSERT_TRUE(Drain(1).ok());
+  DrainOneOfThree();
   CatchUp();
   ASSERT_EQ(States(), "2 SERVING 3 SERVING");
   stale_ = 1;
@@ -515,9 +514,7 @@ TEST_F(ManagerMembersTest, AFenceCountsOnceARemovedNodeKnowsThatItIs) {
 }
 
 TEST_F(ManagerMembersTest, ANodeThatIsDrainedNoLongerKeepsOrGetsItsPlace) {
-  Start(3);
-  MakeChainOf({proto::SERVING, proto::SERVING});
-  ASSERT_TRUE(Drain(1).ok());
+  DrainOneOfThree();
   BeatAll();
   Settle();
   ASSERT_EQ(States(), "1 SERVING 2 SERVING 3 SYNCING");

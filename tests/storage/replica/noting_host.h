@@ -25,7 +25,9 @@ struct NotingHost : ChainHost {
   void SendReplicate(TargetId, const ReplicateMessage& message) override {
     sent.push_back(message.op->kind);
   }
-  void SendDurable(TargetId, const DurableMessage&) override {}
+  void SendDurable(TargetId, const DurableMessage& message) override {
+    tokens.push_back(message.durable);
+  }
   void AskCommitted(TargetId, ChainVersion, uint64_t) override {}
   void ReplyReplicate(ReplyId reply, const Result<ReplicateReply>& answer) override {
     replies.emplace(reply, answer);
@@ -47,6 +49,7 @@ struct NotingHost : ChainHost {
   std::vector<uint64_t> reverted;
   std::vector<std::vector<StreamTable::Name>> undone;  // by each of them
   std::vector<ChainOp::Kind> sent;
+  std::vector<uint64_t> tokens;  // through which change
   std::vector<Finished> finished;
   std::vector<ListStep> lists;
   std::map<ReplyId, Result<ReplicateReply>> replies;

@@ -1,0 +1,96 @@
+#include "storage/service/peer_links.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+#include <memory>
+#include <string>
+
+#include "common/clock.h"
+#include "tests/support/eventually.h"
+#include "tests/support/frame_server.h"
+
+namespace sheaf::storage {
+namespace {
+
+using std::chrono::seconds;
+using testing::Eventually;
+using testing::FrameServer;
+using transport::Method;
+
+constexpr TargetId kTarget{5};
+constexpr uint32_t kCredits = 4;
+
+// A server that answers changes only when it is told to, and all else at once.
+class PeerLinksTest : public ::testing::Test {
+ protected:
+  PeerLinksTest() {
+    auto server = FrameServer::Start(
+        [this](const std::shared_ptr<FrameServer::Peer>& peer, FrameServer::Request request) {
+          if (request.header.type != transport::FrameType::kRequest) return;
+          if (request.header.method == Method::kReplicate && ++changes_ > 0) return;
+          peer->Respond(request.header.request_id, "");
+        },
+        {.terms = {.request_credits = kCredits}});
+    CHECK(server.ok(), server.status().ToString());
+    server_ = std::move(*server);
+    proto::ClusterMap map;
+    proto::Node* node = map.add_nodes();
+    node->set_id(2);
+    node->mutable_addresses()->set_framed(server_->address().ToString());
+    proto::Target* target = map.add_targets();
+    target->set_id(kTarget.value());
+    target->set_node_id(2);
+    links_.Update(map);
+  }
+  ~PeerLinksTest() override { links_.Stop(); }
+
+  std::future<Status> Call(Method method) {
+    auto promise = std::make_shared<std::promise<Status>>();
+    auto answer = promise->get_future();
+    links_.Call(kTarget, {.method = method, .deadline = Clock::System().Now() + seconds(20)},
+                [promise](const Result<transport::Reply>& reply) {
+                  promise->set_value(reply.status());
+                });
+    return answer;
+  }
+  // The first finds no connection, and has it made.
+  void Connect(Method method) {
+    ASSERT_TRUE(Eventually([&] {
+      auto answer = Call(method);
+      return answer.wait_for(std::chrono::milliseconds(50)) != std::future_status::ready ||
+             answer.get().ok();
+    }));
+  }
+
+  std::atomic<uint32_t> changes_ = 0;
+  std::unique_ptr<FrameServer> server_;
+  PeerLinks links_{{}};
+};
+
+// They are answered when they are committed, and a token is what commits them.
+TEST_F(PeerLinksTest, ChangesThatTakeAllCreditsDoNotHoldUpWhatTheyWaitFor) {
+  Connect(Method::kDurable);
+  Connect(Method::kReplicate);
+  std::vector<std::future<Status>> changes;
+  for (uint32_t i = 0; i < 2 * kCredits; ++i) changes.push_back(Call(Method::kReplicate));
+  ASSERT_TRUE(Eventually([&] { return changes_ == kCredits; })) << changes_;
+  for (Method method : {Method::kDurable, Method::kCommitted, Method::kSyncList}) {
+    auto answer = Call(method);
+    ASSERT_EQ(answer.wait_for(seconds(10)), std::future_status::ready);
+    EXPECT_TRUE(answer.get().ok());
+  }
+  EXPECT_EQ(changes_, kCredits);
+}
+
+TEST_F(PeerLinksTest, CallsFailThatFindNoTargetOrAreMadeTooLate) {
+  proto::ClusterMap none;
+  links_.Update(none);
+  EXPECT_EQ(Call(Method::kDurable).get().code(), Code::kUnavailable);
+  links_.EndCalls();
+  EXPECT_EQ(Call(Method::kDurable).get().code(), Code::kUnavailable);
+}
+
+}  // namespace
+}  // namespace sheaf::storage
