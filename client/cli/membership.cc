@@ -163,8 +163,8 @@ CLI::App* AddReplace(CLI::App& parent, const std::shared_ptr<MembershipOptions>&
       ->required();
   replace->add_option("new", options->target, "The target to take its place")->required();
   replace->add_flag("--accept-loss", options->accept_loss,
-                    "Also where the old one is the last that holds a chain's data; the chain then "
-                    "waits for `sheaf chain reset`");
+                    "Also where the old one holds a chain's data and nobody serves the chain; where no "
+                    "other holds it, the chain then waits for `sheaf chain reset`");
   return replace;
 }
 

@@ -153,14 +153,15 @@ Result<std::optional<proto::Chain>> ManagerState::Replaced(
                                       Name("target", to.value()));
   }
   if (meta::TakesPart(MemberOf(chain, from.value()))) return std::optional(AddMember(chain, to));
-  proto::Chain next = ReplaceMember(chain, from, targets_.at(from.value()).row.uuid(), to,
-                                    targets_.at(to.value()).row.uuid());
-  if (IsHeld(chain) && !IsHeld(next) && !request.accept_loss()) {
-    return Status(Code::kInvalid, what + "it is the last that holds every write to " +
-                                      Name("chain", chain.id()) +
-                                      "; bring it back, or accept the loss with --accept-loss");
+  // Others that hold every write, by the map, may never come back either.
+  const bool holds = MemberOf(chain, from.value()).state() == proto::LAST_SERVING;
+  if (holds && !IsServed(chain) && !request.accept_loss()) {
+    return Status(Code::kInvalid, what + "it holds every write to " + Name("chain", chain.id()) +
+                                      ", which nobody serves now; bring it back, or another that "
+                                      "does, or accept the loss with --accept-loss");
   }
-  return std::optional(std::move(next));
+  return std::optional(ReplaceMember(chain, from, targets_.at(from.value()).row.uuid(), to,
+                                     targets_.at(to.value()).row.uuid()));
 }
 
 // ---- draining ----

@@ -77,10 +77,9 @@ bool HasMember(const proto::Chain& chain, TargetId target) {
                      [&](const auto& member) { return member.target_id() == target.value(); });
 }
 
-bool IsHeld(const proto::Chain& chain) {
-  return std::any_of(chain.members().begin(), chain.members().end(), [](const auto& member) {
-    return member.state() == proto::SERVING || member.state() == proto::LAST_SERVING;
-  });
+bool IsServed(const proto::Chain& chain) {
+  return std::any_of(chain.members().begin(), chain.members().end(),
+                     [](const auto& member) { return member.state() == proto::SERVING; });
 }
 
 void ReplaceDisk(proto::Chain* chain, TargetId member, const std::string& before,

@@ -23,8 +23,8 @@ bool TakesPart(const proto::ChainMember& member);
 // The members that there are to be.
 int WantedMembers(const proto::Chain& chain);
 bool HasMember(const proto::Chain& chain, TargetId target);
-// Whether any member holds every commit, by the map.
-bool IsHeld(const proto::Chain& chain);
+// Whether any member serves.
+bool IsServed(const proto::Chain& chain);
 
 // The disk of a member, `before`, is another now: `after`. What it held is lost, and if the member
 // was to resume the chain it is not any more; unless `after` is the very disk that it held then.

@@ -12,9 +12,9 @@ namespace {
 constexpr int32_t kMaxDrift = 40'000;  // ppm: two clocks run apart by less than a tenth
 
 // What runs are about: anything; members that leave, come back and have trouble on the way; who may
-// still act.
-constexpr uint32_t kThemes = 3;
-enum Theme : uint32_t { kAny, kReturns, kLeases };
+// still act; members that are moved while their servers know little of it.
+constexpr uint32_t kThemes = 4;
+enum Theme : uint32_t { kAny, kReturns, kLeases, kMoves };
 
 struct Weighted {
   Fault::Kind kind;
@@ -23,23 +23,25 @@ struct Weighted {
   Time longest;
 };
 constexpr Weighted kMenu[] = {
-    {Fault::Kind::kKill, {20, 20, 6}, 20 * kMillisecond, 1500 * kMillisecond},
-    {Fault::Kind::kFreeze, {12, 6, 20}, 100 * kMillisecond, 2 * kSecond},
-    {Fault::Kind::kCut, {12, 6, 20}, 100 * kMillisecond, 1500 * kMillisecond},
-    {Fault::Kind::kSplit, {6, 4, 10}, 100 * kMillisecond, 1500 * kMillisecond},
-    {Fault::Kind::kWeather, {10, 15, 10}, 300 * kMillisecond, 2 * kSecond},
-    {Fault::Kind::kFullDisk, {6, 10, 0}, 50 * kMillisecond, 600 * kMillisecond},
-    {Fault::Kind::kBrokenDisk, {3, 3, 0}, 300 * kMillisecond, 1500 * kMillisecond},
-    {Fault::Kind::kLostDisk, {3, 12, 0}, 500 * kMillisecond, 1500 * kMillisecond},
-    {Fault::Kind::kRot, {4, 6, 0}, 100 * kMillisecond, kSecond},
-    {Fault::Kind::kFlakyDisk, {5, 20, 0}, 100 * kMillisecond, 2 * kSecond},
-    {Fault::Kind::kSlowDisk, {8, 10, 5}, 200 * kMillisecond, 2 * kSecond},
-    {Fault::Kind::kSlowNode, {5, 6, 8}, 200 * kMillisecond, 2 * kSecond},
-    {Fault::Kind::kManagerDown, {4, 2, 6}, 50 * kMillisecond, kSecond},
-    {Fault::Kind::kFreezeManager, {3, 0, 10}, 50 * kMillisecond, kSecond},
-    {Fault::Kind::kClockJump, {2, 0, 8}, 50 * kMillisecond, kSecond},
-    {Fault::Kind::kEndSession, {8, 4, 20}, 0, 0},
-    {Fault::Kind::kFreezeClient, {4, 2, 20}, 100 * kMillisecond, 2 * kSecond},
+    {Fault::Kind::kKill, {20, 20, 6, 6}, 20 * kMillisecond, 1500 * kMillisecond},
+    {Fault::Kind::kFreeze, {12, 6, 20, 8}, 100 * kMillisecond, 2 * kSecond},
+    {Fault::Kind::kCut, {12, 6, 20, 25}, 100 * kMillisecond, 1500 * kMillisecond},
+    {Fault::Kind::kSplit, {6, 4, 10, 5}, 100 * kMillisecond, 1500 * kMillisecond},
+    {Fault::Kind::kWeather, {10, 15, 10, 8}, 300 * kMillisecond, 2 * kSecond},
+    {Fault::Kind::kFullDisk, {6, 10, 0, 2}, 50 * kMillisecond, 600 * kMillisecond},
+    {Fault::Kind::kBrokenDisk, {3, 3, 0, 1}, 300 * kMillisecond, 1500 * kMillisecond},
+    {Fault::Kind::kLostDisk, {3, 12, 0, 3}, kSecond, 2500 * kMillisecond},
+    {Fault::Kind::kDrain, {6, 10, 4, 35}, 50 * kMillisecond, 2 * kSecond},
+    {Fault::Kind::kReplace, {4, 8, 2, 10}, 0, 0},
+    {Fault::Kind::kRot, {4, 6, 0, 2}, 100 * kMillisecond, kSecond},
+    {Fault::Kind::kFlakyDisk, {5, 20, 0, 3}, 100 * kMillisecond, 2 * kSecond},
+    {Fault::Kind::kSlowDisk, {8, 10, 5, 4}, 200 * kMillisecond, 2 * kSecond},
+    {Fault::Kind::kSlowNode, {5, 6, 8, 20}, 200 * kMillisecond, 2 * kSecond},
+    {Fault::Kind::kManagerDown, {4, 2, 6, 5}, 50 * kMillisecond, kSecond},
+    {Fault::Kind::kFreezeManager, {3, 0, 10, 2}, 50 * kMillisecond, kSecond},
+    {Fault::Kind::kClockJump, {2, 0, 8, 2}, 50 * kMillisecond, kSecond},
+    {Fault::Kind::kEndSession, {8, 4, 20, 4}, 0, 0},
+    {Fault::Kind::kFreezeClient, {4, 2, 20, 4}, 100 * kMillisecond, 2 * kSecond},
 };
 
 const Weighted& Draw(Random& random, Theme theme) {
@@ -82,7 +84,7 @@ Schedule Schedule::FromSeed(uint64_t seed) {
   schedule.clients = static_cast<uint32_t>(random.Between(2, 4));
   schedule.streams = static_cast<uint32_t>(random.Between(1, 2));
   const uint64_t dice = random.Below(100);
-  const Theme theme = dice < 60 ? kAny : dice < 85 ? kReturns : kLeases;
+  const Theme theme = dice < 50 ? kAny : dice < 70 ? kReturns : dice < 85 ? kLeases : kMoves;
   schedule.chunks = static_cast<uint32_t>(random.Between(1, theme == kReturns ? 6 : 4));
   const uint64_t chains = random.Percent(25) ? 2 : 1;
   for (uint64_t i = 0; i < chains; ++i) {
@@ -118,6 +120,11 @@ Schedule Schedule::FromSeed(uint64_t seed) {
       fault.node = members[random.Below(members.size())];
     }
     if (fault.node != 0 && theme == kReturns && random.Percent(50)) fault.node = victim;
+    // Moves of one member, of which it is not told.
+    if (theme == kMoves && random.Percent(60)) {
+      fault.node = fault.kind == Fault::Kind::kCut ? 0 : victim;
+      if (fault.kind == Fault::Kind::kCut) fault.other = victim;
+    }
     fault.weather = Storm(random);
     schedule.faults.push_back(fault);
   }
@@ -137,8 +144,9 @@ Schedule Schedule::FromSeed(uint64_t seed) {
 std::string Fault::ToString() const {
   static constexpr const char* kNames[] = {
       "kill",         "freeze",         "cut",        "split",       "weather",      "full disk",
-      "broken disk",  "lost disk",      "rot",        "flaky disk",  "slow disk",    "slow node",
-      "manager down", "freeze manager", "clock jump", "end session", "freeze client"};
+      "broken disk",  "lost disk",      "drain",      "replace",     "rot",          "flaky disk",
+      "slow disk",    "slow node",      "manager down", "freeze manager", "clock jump", "end session",
+      "freeze client"};
   return fmt::format("{:.3f} ms: {} node {} other {} for {:.3f} ms", at / 1000.0,
                      kNames[static_cast<int>(kind)], node, other, lasts / 1000.0);
 }

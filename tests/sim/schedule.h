@@ -20,6 +20,8 @@ struct Fault {
     kFullDisk,     // node
     kBrokenDisk,   // node, until it is restarted, which happens after `lasts`
     kLostDisk,     // node is killed; an empty disk takes the place of its own
+    kDrain,        // node is drained; undone at the end where `other` is even
+    kReplace,      // node's replicas move to node 1 + `other`
     kRot,          // node, chunk `other`
     kFlakyDisk,    // node: `other` percent of the changes find no space
     kSlowDisk,     // node

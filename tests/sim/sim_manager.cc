@@ -164,11 +164,47 @@ void SimManager::TryRegister(const proto::RegisterNodeRequest& request,
 
 void SimManager::OnHeartbeat(const proto::HeartbeatRequest& request,
                              const Network::Responder<proto::HeartbeatResponse>& reply) {
-  reply(state_->Heartbeat(request, LocalNow()));
+  auto answer = state_->Heartbeat(request, LocalNow());
+  if (answer.ok()) heard_[request.node_id()] = {request.process(), world_.now()};
+  reply(std::move(answer));
 }
 
 void SimManager::OnGetMap(uint64_t known, const Network::Responder<MapRef>& reply) {
   reply(map_->version() > known ? map_ : MapRef());
+}
+
+bool SimManager::HeardLately(uint32_t node, const std::string& process) const {
+  const auto found = heard_.find(node);
+  return found != heard_.end() && found->second.process == process &&
+         found->second.at + 2 * kHeartbeat >= world_.now();
+}
+
+// ---- operators ----
+
+void SimManager::Change(const std::string& what, Plan plan) {
+  if (!actor_.up) return;
+  queue_.push_back([this, what, plan = std::move(plan)] {
+    auto change = plan();
+    world_.Trace("{}: {}", what, change.status().ToString());
+    if (change.ok() && change->has_value()) Commit(**change, [] {});
+  });
+  Next();
+}
+
+void SimManager::Drain(uint32_t node, bool undo) {
+  proto::DrainNodeRequest request;
+  request.set_node_id(node);
+  request.set_undo(undo);
+  Change(fmt::format("node {} is {}", node, undo ? "not drained any more" : "drained"),
+         [this, request] { return state_->PlanDrain(request, LocalNow()); });
+}
+
+void SimManager::Replace(uint32_t from, uint32_t to) {
+  proto::ReplaceTargetRequest request;
+  request.set_old_id(from);
+  request.set_new_id(to);
+  Change(fmt::format("target {} is replaced by {}", from, to),
+         [this, request] { return state_->PlanReplaceTarget(request, LocalNow()); });
 }
 
 Incarnation SimManager::OpenSession() {

@@ -30,12 +30,17 @@ class SimManager {
   void OnHeartbeat(const proto::HeartbeatRequest& request,
                    const Network::Responder<proto::HeartbeatResponse>& reply);
   void OnGetMap(uint64_t known, const Network::Responder<MapRef>& reply);
+  // By an operator; one that is refused changes nothing.
+  void Drain(uint32_t node, bool undo);
+  void Replace(uint32_t from, uint32_t to);
   Incarnation OpenSession();
   void EndSession(Incarnation session);
 
   // The map as it is durable.
   const proto::ClusterMap& durable() const { return durable_; }
   const MapRef& map() const { return map_; }
+  // Whether the node's process was heard in the time of a heartbeat or two.
+  bool HeardLately(uint32_t node, const std::string& process) const;
   // When each ended session was fenced everywhere.
   const std::map<Incarnation, Time>& fenced() const { return fenced_; }
   const std::set<Incarnation>& ended() const { return ended_; }
@@ -50,6 +55,8 @@ class SimManager {
   void TryRegister(const proto::RegisterNodeRequest& request,
                    const Network::Responder<proto::RegisterNodeResponse>& reply, Time until);
   void Commit(const proto::ClusterMap& change, Then then);
+  using Plan = std::function<Result<std::optional<proto::ClusterMap>>()>;
+  void Change(const std::string& what, Plan plan);
   void Publish();
   void NoteFenced();
 
@@ -68,6 +75,11 @@ class SimManager {
   bool busy_ = false;
   bool fence_asked_ = false;
 
+  struct Heard {
+    std::string process;
+    Time at = 0;
+  };
+  std::map<uint32_t, Heard> heard_;  // by node
   std::map<Incarnation, Time> fenced_;
   std::set<Incarnation> ended_;
 };

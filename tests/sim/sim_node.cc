@@ -15,6 +15,18 @@ constexpr Time kEarlyBeat = kHeartbeat / 10;
 
 }  // namespace
 
+std::string NodeUuid(uint32_t node, uint32_t disk) {
+  return fmt::format("node-{}.{}", node, disk);
+}
+
+std::string TargetUuid(uint32_t node, uint32_t disk) {
+  return fmt::format("target-{}.{}", node, disk);
+}
+
+std::string NodeProcess(uint32_t node, uint32_t life) {
+  return fmt::format("node-{}-process-{}", node, life);
+}
+
 SimNode::SimNode(World& world, Actor& actor, uint32_t id)
     : world_(world),
       actor_(actor),
@@ -23,7 +35,7 @@ SimNode::SimNode(World& world, Actor& actor, uint32_t id)
       engine_(world.scheduler(), random_.Fork()) {}
 
 std::string SimNode::ProcessName() const {
-  return Uuid() + "-process-" + std::to_string(actor_.life);
+  return NodeProcess(id_, actor_.life);
 }
 
 Clock::Instant SimNode::LocalNow() const {
@@ -34,11 +46,18 @@ Clock::Instant SimNode::LocalNow() const {
 void SimNode::Kill() {
   if (!actor_.up) return;
   world_.Trace("node {} is killed", id_);
+  killed_at_ = world_.now();
   actor_.up = false;
   actor_.frozen = false;
   actor_.backlog.clear();
   replicas_.clear();
+  dropped_.clear();
   engine_.Crash();
+}
+
+void SimNode::LoseDisk() {
+  ++disk_;
+  engine_.Lose();
 }
 
 void SimNode::Boot(bool registered) {
@@ -49,6 +68,7 @@ void SimNode::Boot(bool registered) {
   fetching_ = registering_ = false;
   lease_deadline_ = {};
   map_.reset();
+  learned_.clear();
   in_force_ = 0;
   world_.Trace("node {} boots as {}", id_, ProcessName());
   Beat();
@@ -83,6 +103,7 @@ void SimNode::Beat() {
 void SimNode::AddReport(google::protobuf::RepeatedPtrField<proto::TargetReport>* reports) {
   proto::TargetReport* report = reports->Add();
   report->set_uuid(TargetUuid());
+  report->set_place(kPlace);
   report->set_state(engine_.broken() ? proto::FAILED : proto::UP_TO_DATE);
   for (const auto& [chain, replica] : replicas_) {
     proto::ChainReport* row = report->add_chains();
@@ -147,9 +168,18 @@ void SimNode::FetchMap() {
 void SimNode::ApplyMap(const MapRef& map) {
   if (!registered_ || map->version() <= map_version()) return;
   map_ = std::make_unique<storage::ChainMap>(storage::BuildChainMap(*map, {TargetUuid()}));
+  for (auto it = replicas_.begin(); it != replicas_.end();) {
+    if (map_->chains.contains(it->first)) {
+      ++it;
+      continue;
+    }
+    it->second->Stop();
+    dropped_.push_back(std::move(it->second));
+    it = replicas_.erase(it);
+  }
   for (const auto& [chain, view] : map_->chains) {
     std::unique_ptr<SimReplica>& replica = replicas_[chain];
-    if (!replica) replica = std::make_unique<SimReplica>(*this, chain);
+    if (!replica) replica = std::make_unique<SimReplica>(*this, chain, learned_.insert(chain).second);
     replica->Configure(view);
     replica->Forget([this](Incarnation session) { return map_->IsFenced(session); });
   }

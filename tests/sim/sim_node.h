@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,12 @@
 #include "tests/sim/world.h"
 
 namespace sheaf::sim {
+
+// Where every node has its disk.
+inline constexpr const char* kPlace = "disk";
+std::string NodeUuid(uint32_t node, uint32_t disk);
+std::string TargetUuid(uint32_t node, uint32_t disk);
+std::string NodeProcess(uint32_t node, uint32_t life);
 
 // A storage server with one disk: the lease, the map and the replicas that ReplicaSet and
 // ManagerLink have in the product.
@@ -25,12 +32,16 @@ class SimNode {
   SimEngine& engine() { return engine_; }
   World& world() { return world_; }
   std::string ProcessName() const;
-  std::string Uuid() const { return "node-" + std::to_string(id_); }
-  std::string TargetUuid() const { return "target-" + std::to_string(id_); }
+  // Both are on its disk.
+  std::string Uuid() const { return NodeUuid(id_, disk_); }
+  std::string TargetUuid() const { return sim::TargetUuid(id_, disk_); }
 
   void Kill();
+  Time killed_at() const { return killed_at_; }
   // `registered`: the manager knows this process from the beginning.
   void Boot(bool registered);
+  // REQUIRES: it is down. An empty disk has the place of its own.
+  void LoseDisk();
   void JumpClock(Time by) { jumped_ += by; }
 
   void ApplyMap(const MapRef& map);
@@ -64,6 +75,8 @@ class SimNode {
   Random random_;
   SimEngine engine_;
   Time jumped_ = 0;
+  uint32_t disk_ = 1;
+  Time killed_at_ = 0;
 
   // Of this life.
   bool registered_ = false;
@@ -73,6 +86,8 @@ class SimNode {
   std::unique_ptr<storage::ChainMap> map_;
   uint64_t in_force_ = 0;
   std::map<ChainId, std::unique_ptr<SimReplica>> replicas_;
+  std::set<ChainId> learned_;  // chains whose rows were read
+  std::vector<std::unique_ptr<SimReplica>> dropped_;  // what is under way may still end
 };
 
 }  // namespace sheaf::sim

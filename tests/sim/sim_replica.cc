@@ -25,12 +25,20 @@ void Answer(const Network::Responder<bool>& reply, const Status& status) {
 
 }  // namespace
 
-SimReplica::SimReplica(SimNode& node, ChainId chain)
+SimReplica::SimReplica(SimNode& node, ChainId chain, bool learns)
     : node_(node),
       chain_(chain),
       engine_(node.engine()),
       core_(chain, node.target(), static_cast<storage::ChainHost&>(*this)) {
+  if (!learns) return;
   for (const auto& [name, stream] : engine_.LoadRows(chain)) core_.streams().Learn(name, stream);
+}
+
+void SimReplica::Stop() {
+  storage::ChainView nobody;
+  nobody.id = chain_;
+  nobody.version = ChainVersion(UINT32_MAX);
+  core_.Configure(nobody);
 }
 
 void SimReplica::Forget(const StreamTable::Predicate& over) {

@@ -29,10 +29,13 @@ using MutateAnswer = storage::MutationResult;
 // Of one chain on one node: ChainCore with the host that the product's ChainReplica is for it.
 class SimReplica : private storage::ChainHost {
  public:
-  SimReplica(SimNode& node, ChainId chain);
+  // `learns`: as the first of its chain in this life, what the disk remembers of clients.
+  SimReplica(SimNode& node, ChainId chain, bool learns);
 
   storage::ChainCore& core() { return core_; }
   void Configure(const storage::ChainView& view) { core_.Configure(view); }
+  // As ChainReplica::Stop.
+  void Stop();
   void Forget(const StreamTable::Predicate& over);
 
   // REQUIRES: admitted.

@@ -11,6 +11,7 @@
 namespace sheaf::sim {
 namespace {
 
+constexpr Time kLatest = 1100 * kMillisecond;  // longer than any message takes
 constexpr Time kWatchEvery = 25 * kMillisecond;
 constexpr uint64_t kMaxSteps = 3'000'000;  // far beyond any run that ends
 
@@ -26,17 +27,17 @@ proto::ClusterMap FirstMap(const Schedule& schedule) {
   map.set_version(1);
   map.set_cluster_uuid("cluster");
   for (uint32_t id = 1; id <= schedule.nodes; ++id) {
-    const std::string uuid = "node-" + std::to_string(id);
     proto::Node* node = map.add_nodes();
     node->set_id(id);
-    node->set_uuid(uuid);
-    node->set_process(uuid + "-process-1");
+    node->set_uuid(NodeUuid(id, 1));
+    node->set_process(NodeProcess(id, 1));
     node->mutable_addresses()->set_framed("10.0.0." + std::to_string(id) + ":7000");
     node->set_state(proto::NODE_UP);
     proto::Target* target = map.add_targets();
     target->set_id(id);
     target->set_node_id(id);
-    target->set_uuid("target-" + std::to_string(id));
+    target->set_uuid(TargetUuid(id, 1));
+    target->set_place(kPlace);
   }
   for (size_t i = 0; i < schedule.chains.size(); ++i) {
     proto::Chain* chain = map.add_chains();
@@ -160,6 +161,16 @@ void World::Strike(const Fault& fault) {
       LoseDisk(node, node.actor().life, std::min(until, schedule_.faulty - 1));
       at_end([&node] { node.Boot(false); });
       break;
+    case Fault::Kind::kDrain:
+      // With another disk it would not be taken for the server that is drained.
+      if (manager_->durable().nodes(static_cast<int>(node.id()) - 1).uuid() != node.Uuid()) break;
+      drained_.insert(node.id());
+      manager_->Drain(node.id(), /*undo=*/false);
+      if (fault.other % 2 == 0) at_end([this, &node] { manager_->Drain(node.id(), /*undo=*/true); });
+      break;
+    case Fault::Kind::kReplace:
+      manager_->Replace(node.id(), 1 + fault.other % schedule_.nodes);
+      break;
     case Fault::Kind::kRot:
       node.engine().Rot(ChainId(1 + fault.other % static_cast<uint32_t>(schedule_.chains.size())),
                         {DataId(7), fault.other / 2 % schedule_.chunks});
@@ -203,21 +214,50 @@ void World::Strike(const Fault& fault) {
   }
 }
 
-// A server that comes back with an empty disk, once no chain counts on what was on it. (The last
+// A server comes back with an empty disk: at once, or when no chain needs what was on it. (The last
 // complete replica of a chain cannot be replaced by an empty one; that is an operator's decision.)
 void World::LoseDisk(SimNode& node, uint32_t life, Time until) {
   if (node.actor().up || node.actor().life != life || now() >= until) return;
-  for (const proto::Chain& chain : manager_->durable().chains()) {
-    for (const proto::ChainMember& member : chain.members()) {
-      const bool counts = member.state() != proto::OFFLINE && member.state() != proto::WAITING;
-      if (member.target_id() != node.id() || !counts) continue;
-      scheduler_.At(now() + 10 * kMillisecond,
-                    [this, &node, life, until] { LoseDisk(node, life, until); });
-      return;
-    }
+  if (!MayLoseDisk(node)) {
+    scheduler_.At(now() + 10 * kMillisecond,
+                  [this, &node, life, until] { LoseDisk(node, life, until); });
+    return;
   }
   Trace("node {} loses its disk", node.id());
-  node.engine().Lose();
+  node.LoseDisk();
+}
+
+// Another member has to hold every commit, and the manager must be sure not to take this one for one
+// that does: no word of its process is still under way. Where it serves, as far as is known, one
+// that was heard lately is either given up together with it, or goes on.
+bool World::MayLoseDisk(const SimNode& node) {
+  const proto::ClusterMap& map = manager_->durable();
+  if (drained_.contains(node.id())) return false;
+  const Actor& manager = manager_->actor();
+  if (!manager.up || manager.frozen || now() < node.killed_at() + kLatest) return false;
+  const auto holds = [&](const proto::ChainMember& member) {
+    const uint32_t id = member.target_id();
+    SimNode& other = this->node(id);
+    return id != node.id() && member.state() == proto::SERVING && !member.leaving() &&
+           map.nodes(static_cast<int>(id) - 1).state() != proto::NODE_DRAINING &&
+           other.actor().up && !other.actor().frozen && !other.engine().broken() &&
+           manager_->HeardLately(id, other.ProcessName());
+  };
+  const auto resumes = [&](const proto::ChainMember& member) {
+    const uint32_t id = member.target_id();
+    return id != node.id() && member.state() == proto::LAST_SERVING &&
+           map.targets(static_cast<int>(id) - 1).uuid() == this->node(id).TargetUuid();
+  };
+  return std::all_of(map.chains().begin(), map.chains().end(), [&](const proto::Chain& chain) {
+    for (const proto::ChainMember& member : chain.members()) {
+      if (member.target_id() != node.id()) continue;
+      const bool serves = member.state() == proto::SERVING;
+      if (!serves && member.state() != proto::LAST_SERVING) continue;
+      const auto other = [&](const auto& each) { return serves ? holds(each) : resumes(each); };
+      if (std::none_of(chain.members().begin(), chain.members().end(), other)) return false;
+    }
+    return true;
+  });
 }
 
 void World::CalmDown() {
@@ -330,6 +370,10 @@ std::string World::Unsettled() {
         return fmt::format("chain {}: node {} has committed {}, others {}", chain.id(),
                            member.target_id(), core.committed(), committed);
       committed = core.committed();
+      if (member.leaving())
+        return fmt::format("chain {}: target {} is leaving", chain.id(), member.target_id());
+      if (map.nodes(static_cast<int>(member.target_id()) - 1).state() == proto::NODE_DRAINING)
+        return fmt::format("chain {}: node {} is being drained", chain.id(), member.target_id());
       if (!replica.idle()) return fmt::format("chain {}: a client's call waits", chain.id());
     }
   }

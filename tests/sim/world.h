@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -68,6 +69,7 @@ class World {
  private:
   void Print(const std::string& line) const;
   void LoseDisk(SimNode& node, uint32_t life, Time until);
+  bool MayLoseDisk(const SimNode& node);
   void ScheduleFaults();
   void Strike(const Fault& fault);
   void CalmDown();
@@ -93,6 +95,7 @@ class World {
   std::unique_ptr<SimManager> manager_;
   std::vector<std::unique_ptr<SimNode>> nodes_;
   std::vector<std::unique_ptr<SimClient>> clients_;
+  std::set<uint32_t> drained_;  // nodes that were, at any time
   bool calm_ = false;
   bool settled_ = false;
   uint16_t next_tag_ = 1;

@@ -358,6 +358,17 @@ TEST_F(ManagerMembersTest, TheLastThatHoldsAChainIsReplacedOnlyByOneWhoAcceptsTh
   EXPECT_EQ(States(), "2 SERVING");
 }
 
+TEST_F(ManagerMembersTest, OneThatHoldsAChainStaysUntilAnotherServesIt) {
+  Start(3);
+  GoDown(1);
+  MakeChain({proto::LAST_SERVING, proto::LAST_SERVING});
+  EXPECT_EQ(Replace(1, 3).code(), Code::kInvalid) << "the other may never come back";
+  CatchUp();
+  ASSERT_EQ(States(), "2 SERVING 1 OFFLINE");
+  ASSERT_TRUE(Replace(1, 3).ok());
+  EXPECT_EQ(States(), "2 SERVING 3 OFFLINE");
+}
+
 TEST_F(ManagerMembersTest, TheDiskThatHeldEverythingResumesTheChainWhereverItIsPut) {
   Start(2);
   MakeChainOf({proto::SERVING});

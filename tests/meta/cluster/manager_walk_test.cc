@@ -203,7 +203,12 @@ class Walk {
     return map.chains().empty() ? proto::Chain() : map.chains(0);
   }
 
-  bool IsHeld() const { return meta::IsHeld(Chain()); }
+  bool IsHeld() const {
+    const proto::Chain chain = Chain();
+    return std::any_of(chain.members().begin(), chain.members().end(), [](const auto& member) {
+      return member.state() == proto::SERVING || member.state() == proto::LAST_SERVING;
+    });
+  }
   int Draining() const {
     const proto::ClusterMap map = state_.Map();
     return static_cast<int>(std::count_if(
