@@ -105,6 +105,7 @@ void ChainCore::Configure(const ChainView& view) {
   if (!IsHead()) FailClients(Moved());
   recover_through_ = IsTail() ? received_ : 0;
   next_to_send_ = committed_ + 1;
+  for (Entry& entry : entries_) entry.mirrored = false;  // whoever had it then gave it up
   if (mirror_) {
     mirror_base_ = mirror_settled_ = window_after_ = received_;
     next_to_send_ = received_ + 1;

@@ -219,8 +219,9 @@ class ChainCore : private ResyncHost {
     uint64_t sequence = 0;
     ChainOpRef op;
     State state = State::kApplying;
-    bool skip = false;    // on the syncing member: not applied
-    bool doomed = false;  // an abort that covers it is received
+    bool skip = false;      // on the syncing member: not applied
+    bool doomed = false;    // an abort that covers it is received
+    bool mirrored = false;  // sent to the member that syncs, not to be skipped
     LocalState local;
     Status failed_here;
     Status failed_behind;
@@ -277,8 +278,9 @@ class ChainCore : private ResyncHost {
   void EndEntry(Entry& entry);
   void TakeToken();
   uint64_t Counts(const Token& token) const;
-  uint64_t MirrorCounts() const;
-  bool AbortIsHeldUp() const;
+  uint64_t MirrorCounts();
+  bool UndoesMirrored(const Entry& abort);
+  bool AbortIsHeldUp();
   void ReplySettled();
   bool ChunkHasFailed(const Sequences& sequences, uint64_t before);
 

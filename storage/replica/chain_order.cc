@@ -28,6 +28,7 @@ void ChainCore::SendMore() {
     message.committed = committed_;
     message.op = entry.op;
     if (mirror_) message.skip = resync_.ReachOf(entry.op->chunk) != Resync::Reach::kMirror;
+    entry.mirrored |= mirror_ && !message.skip;
     ++next_to_send_;
     host_.SendReplicate(*behind, message);
   }
@@ -75,12 +76,11 @@ void ChainCore::OnDurableReply(ChainVersion version, const Result<uint64_t>& com
 
 // What is to be undone on the member that syncs is committed once that has the abort. If the window
 // waits for such a change, and the abort for what is held behind it, neither would ever move.
-bool ChainCore::AbortIsHeldUp() const {
+bool ChainCore::AbortIsHeldUp() {
   bool held = false;
   return std::any_of(entries_.begin(), entries_.end(), [&](const Entry& entry) {
     held |= entry.state == State::kHeld;
-    return held && entry.op->kind == ChainOp::Kind::kAbort &&
-           resync_.ReachOf(entry.op->chunk) == Resync::Reach::kMirror;
+    return held && entry.op->kind == ChainOp::Kind::kAbort && UndoesMirrored(entry);
   });
 }
 
@@ -160,14 +160,22 @@ uint64_t ChainCore::Counts(const Token& token) const {
   return through;
 }
 
-// The same of what the mirror has settled; of chunks that the copy has not passed it has nothing to
-// undo.
-uint64_t ChainCore::MirrorCounts() const {
+// A resync that begins anew does not take back what was mirrored before.
+bool ChainCore::UndoesMirrored(const Entry& abort) {
+  const Sequences& sequences = chunks_.at(abort.op->chunk);
+  return std::any_of(sequences.begin(), sequences.end(), [&](uint64_t sequence) {
+    return sequence >= abort.op->abort_from && sequence < abort.sequence &&
+           Find(sequence)->mirrored;
+  });
+}
+
+// The same of what the mirror has settled; what it was told to skip it has not to undo.
+uint64_t ChainCore::MirrorCounts() {
   if (mirror_settled_ >= last_abort_ || last_abort_ <= committed_) return mirror_settled_;
   uint64_t through = mirror_settled_;
   for (const Entry& entry : entries_) {
     if (entry.op->kind == ChainOp::Kind::kAbort && entry.sequence > mirror_settled_ &&
-        resync_.ReachOf(entry.op->chunk) == Resync::Reach::kMirror)
+        UndoesMirrored(entry))
       through = std::min(through, entry.op->abort_from - 1);
   }
   return through;

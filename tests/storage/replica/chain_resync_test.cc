@@ -140,6 +140,23 @@ TEST_F(ResyncSenderTest, AnAbortThatTheWindowWaitsForIsNotHeldUpByWhatWaitsForTh
                                      ChainOp::Kind::kWrite, ChainOp::Kind::kAbort}));
 }
 
+TEST_F(ResyncSenderTest, WhatWasMirroredBeforeAResyncBeganAnewIsNotCommittedThereButUndone) {
+  ListPair nothing;
+  nothing.here.end = nothing.there.end = true;
+  core_.OnLists(host_.lists.back().step, nothing);
+  core_.OnLists(host_.lists.back().step, nothing);
+  Write(0);  // mirrored
+  core_.OnStep(host_.results.at(0), Status(Code::kCorrupt, "a change was lost"));
+  core_.Tick();  // from the first chunk
+  core_.OnApplied(host_.applied.at(0), {DataId(7), 0}, Status(Code::kNoSpace, "full"));
+  core_.OnReverted(host_.reverted.at(0), Status::Ok());
+  core_.OnReplicateReply(kVersion, 1, ReplicateReply{1, {}, Status::Ok()});
+  EXPECT_EQ(core_.committed(), 0u);
+  EXPECT_TRUE(host_.tokens.empty());
+  core_.OnReplicateReply(kVersion, 2, ReplicateReply{2, {}, Status::Ok()});
+  EXPECT_EQ(core_.committed(), 2u);
+}
+
 TEST_F(ResyncSenderTest, AnAbortOfWhatIsHeldFollowsAnEarlierOne) {
   Configure({{kHead, NodeId(3), proto::SERVING}});
   const auto receive = [&](uint64_t sequence, uint64_t abort_from) {

@@ -42,7 +42,7 @@ struct NotingHost : ChainHost {
   void List(TargetId, const ListStep& step) override { lists.push_back(step); }
   void Copy(TargetId, const CopyStep&) override {}
   void RemoveThere(TargetId, const RemoveStep&) override {}
-  void SendResults(TargetId, uint64_t) override {}
+  void SendResults(TargetId, uint64_t step) override { results.push_back(step); }
   void Diverged(ChunkId, uint64_t, const LocalState&, const LocalState&) override { ++diverged; }
 
   std::vector<uint64_t> applied;
@@ -52,6 +52,7 @@ struct NotingHost : ChainHost {
   std::vector<uint64_t> tokens;  // through which change
   std::vector<Finished> finished;
   std::vector<ListStep> lists;
+  std::vector<uint64_t> results;  // of which step
   std::map<ReplyId, Result<ReplicateReply>> replies;
   int diverged = 0;
 };
