@@ -178,7 +178,8 @@ void StorageDaemon::StartScrubbing(const StorageConfig& config) {
 }
 
 Status StorageDaemon::Serve(const StorageConfig& config) {
-  data_ = std::make_unique<DataHandler>(*replicas_, DataHandler::Options{});
+  data_ = std::make_unique<DataHandler>(
+      *replicas_, DataHandler::Options{.stage_from = config.stage_from_kib << 10});
   frames_ = std::make_unique<DataFrames>(*data_);
   grpc_metrics_ = std::make_unique<ServiceMetrics>(*metrics_, "grpc");
   DataGrpc::Options grpc_options;
@@ -237,6 +238,14 @@ void StorageDaemon::AddMetrics() {
   metrics_->AddCallback("sheaf_storage_replicas_differed_total",
                         "Changes after which the replica behind held something else", {}, [this] {
                           return static_cast<double>(replicas_->GetCounts().diverged);
+                        });
+  metrics_->AddCallback("sheaf_storage_staged_bytes_total",
+                        "Bytes of large writes passed on while they were received", {}, [this] {
+                          return static_cast<double>(replicas_->GetCounts().staged_bytes);
+                        });
+  metrics_->AddCallback("sheaf_storage_stages_lost_total",
+                        "Large writes whose bytes were passed on ahead in vain", {}, [this] {
+                          return static_cast<double>(replicas_->GetCounts().stages_lost);
                         });
   metrics_->AddCallback("sheaf_storage_resyncs_sent", "Chains of which this server sends a resync",
                         {},

@@ -65,6 +65,7 @@ enum class Method : uint16_t {
   kSyncRemove = 22,
   kSyncResults = 23,
   kSyncUnits = 24,
+  kStage = 25,
 
   // The metadata service's: the requests and responses of proto/meta.proto.
   kMetaLookup = 64,

@@ -88,6 +88,8 @@ class FrameParser {
   // not written again, no kPayload follows. REQUIRES: no receive is under way.
   void DiscardPayload();
 
+  // What is still to come of the payload that is being received.
+  size_t PayloadLeft() const { return state_ == State::kPayload ? direct_.size() : 0; }
   // kMessage of a frame with a payload was answered and its destination is not yet chosen.
   bool WaitsForDestination() const { return state_ == State::kChoice; }
   // No frame is begun: the peer may close here without having cut one.

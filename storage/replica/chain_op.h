@@ -10,6 +10,8 @@
 
 namespace sheaf::storage {
 
+class StageForward;
+
 // One change on its way along a chain, the same on every replica. Immutable once shared.
 struct ChainOp {
   enum class Kind : uint8_t {
@@ -35,6 +37,7 @@ struct ChainOp {
   IoContext* io = nullptr;   // that received it, and writes it; null: any
   BufferRef buffer;          // keeps `bytes` alive: until the chain has committed the change
   std::span<const uint8_t> bytes;
+  std::shared_ptr<StageForward> forward;  // has sent `bytes` on ahead; null: they go with this
 };
 using ChainOpRef = std::shared_ptr<const ChainOp>;
 

@@ -87,7 +87,7 @@ void ChainReplica::ForgetStreams(const StreamTable::Predicate& over) {
 ChainReplica::Counts ChainReplica::GetCounts() const {
   std::lock_guard lock(mutex_);
   return {core_.streams().counts(), core_.received() - core_.committed(), diverged_,
-          core_.resync().IsRunning()};
+          core_.resync().IsRunning(), stages_->bytes, stages_->lost};
 }
 
 std::optional<proto::ChainReport> ChainReplica::Report() const {
@@ -375,20 +375,49 @@ void ChainReplica::CallPeer(TargetId to, transport::Call call, ChainOpRef keep,
                    });
 }
 
+// The bytes of a large write are there already, where they were sent ahead while they came in.
 void ChainReplica::SendReplicate(TargetId to, const ReplicateMessage& message) {
+  const auto& forward = message.op->forward;
+  const bool ahead = forward != nullptr && !message.skip;
+  SendChange(to, message, ahead ? forward->Take(to, message.version) : 0);
+}
+
+void ChainReplica::SendChange(TargetId to, const ReplicateMessage& message, uint64_t stage) {
+  proto::ReplicateRequest request = EncodeReplicate(chain_, message);
+  if (stage != 0) {
+    request.set_stage(stage);
+    request.set_length(static_cast<uint32_t>(message.op->bytes.size()));
+  }
   transport::Call call{.method = Method::kReplicate,
-                       .message = EncodeReplicate(chain_, message).SerializeAsString(),
+                       .message = request.SerializeAsString(),
                        .deadline = Clock::System().Now() + kReplicateTimeout,
                        .hop = core_.HopOf(to)};
-  if (!message.skip) call.payload = message.op->bytes;
+  if (!message.skip && stage == 0) call.payload = message.op->bytes;
+  const uint64_t attempt = sent_.Note(to, message);
   CallPeer(to, std::move(call), message.op,
-           [this, version = message.version,
-            sequence = message.sequence](const Result<transport::Reply>& reply) {
-             const auto response = ParseReply<proto::ReplicateResponse>(reply);
-             core_.OnReplicateReply(version, sequence,
-                                    response.ok() ? Result<ReplicateReply>(DecodeReply(*response))
-                                                  : Result<ReplicateReply>(response.status()));
+           [this, message, attempt](const Result<transport::Reply>& reply) {
+             OnAnswerTo(message, attempt, reply);
            });
+}
+
+void ChainReplica::OnAnswerTo(const ReplicateMessage& message, uint64_t attempt,
+                              const Result<transport::Reply>& reply) {
+  const auto response = ParseReply<proto::ReplicateResponse>(reply);
+  const bool latest = sent_.IsLatest(message.sequence, attempt);
+  if (!response.ok() || response->wants_bytes()) {
+    if (!latest) return;
+    if (response.ok() && message.version == core_.version()) {
+      // Lost, and refused with it all that was sent after it.
+      ++stages_->lost;
+      for (const SentChanges::Sent& again : sent_.From(message.sequence))
+        SendChange(again.to, again.message, /*stage=*/0);
+      return;
+    }
+  }
+  if (latest) sent_.Forget(message.sequence);
+  core_.OnReplicateReply(message.version, message.sequence,
+                         response.ok() ? Result<ReplicateReply>(DecodeReply(*response))
+                                       : Result<ReplicateReply>(response.status()));
 }
 
 void ChainReplica::SendDurable(TargetId to, const DurableMessage& message) {
@@ -460,7 +489,25 @@ void ChainReplica::ReplyCommitted(ReplyId reply, const Result<uint64_t>& committ
 void ChainReplica::OnReplicateRequest(IoContext& io, const proto::ReplicateRequest& request,
                                       BufferRef buffer, std::span<const uint8_t> payload,
                                       Done<proto::ReplicateResponse> done) {
-  auto message = DecodeReplicate(request, std::move(buffer), payload, io);
+  if (request.stage() != 0) {
+    proto::ReplicateResponse response;
+    response.set_wants_bytes(true);
+    return done(std::move(response));
+  }
+  Take(io, DecodeReplicate(request, std::move(buffer), payload, /*forward=*/nullptr, io),
+       std::move(done));
+}
+
+void ChainReplica::OnStagedReplicate(IoContext& io, const proto::ReplicateRequest& request,
+                                     BufferRef buffer, std::shared_ptr<StageForward> forward,
+                                     Done<proto::ReplicateResponse> done) {
+  const auto payload = buffer->span().first(request.length());
+  Take(io, DecodeReplicate(request, std::move(buffer), payload, std::move(forward), io),
+       std::move(done));
+}
+
+void ChainReplica::Take(IoContext& io, Result<ReplicateMessage> message,
+                        Done<proto::ReplicateResponse> done) {
   if (!message.ok()) return done(message.status());
   Run(&io, [&] {
     last_io_ = &io;
@@ -468,6 +515,30 @@ void ChainReplica::OnReplicateRequest(IoContext& io, const proto::ReplicateReque
     replicates_.emplace(reply, PeerCall<proto::ReplicateResponse>{&io, std::move(done)});
     core_.OnReplicate(reply, *message);
   });
+}
+
+Result<std::optional<StageForward::Route>> ChainReplica::RouteOfStage(
+    ChainVersion version, std::optional<TargetId> from) {
+  std::lock_guard lock(mutex_);
+  std::optional<TargetId> before;
+  std::optional<TargetId> behind;
+  bool found = false;
+  for (const MemberView& member : core_.members()) {
+    if (member.target == self_) {
+      found = member.state == proto::SERVING;
+    } else if (member.state == proto::SERVING) {
+      (found ? behind : before) = member.target;
+      if (found) break;
+    }
+  }
+  if (stopped_ || version != core_.version() || !found || before != from)
+    return Status(Code::kWrongChain, "chain " + ToString(chain_) + ": it has changed meanwhile");
+  if (!behind || env_.peers == nullptr) return std::optional<StageForward::Route>();
+  return std::optional(StageForward::Route{.peers = env_.peers,
+                                           .key = {chain_, version, self_, next_stage_++},
+                                           .to = *behind,
+                                           .hop = core_.HopOf(*behind),
+                                           .counts = stages_});
 }
 
 void ChainReplica::OnDurableRequest(IoContext& io, const proto::DurableRequest& request,

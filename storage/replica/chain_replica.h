@@ -16,6 +16,8 @@
 #include "storage/replica/peers.h"
 #include "storage/replica/repairer.h"
 #include "storage/replica/resync_mover.h"
+#include "storage/replica/sent_changes.h"
+#include "storage/replica/stage_forward.h"
 
 namespace sheaf::storage {
 
@@ -75,6 +77,10 @@ class ChainReplica final : public std::enable_shared_from_this<ChainReplica>, pr
   // ---- neighbours ----
   void OnReplicateRequest(IoContext& io, const proto::ReplicateRequest& request, BufferRef buffer,
                           std::span<const uint8_t> payload, Done<proto::ReplicateResponse> done);
+  // The same of a change whose bytes came ahead; `forward` has passed them on, if anybody is behind.
+  void OnStagedReplicate(IoContext& io, const proto::ReplicateRequest& request, BufferRef buffer,
+                         std::shared_ptr<StageForward> forward,
+                         Done<proto::ReplicateResponse> done);
   void OnDurableRequest(IoContext& io, const proto::DurableRequest& request,
                         Done<proto::DurableResponse> done);
   void OnCommittedRequest(IoContext& io, const proto::CommittedRequest& request,
@@ -92,6 +98,13 @@ class ChainReplica final : public std::enable_shared_from_this<ChainReplica>, pr
   void OnSyncResults(IoContext& io, const proto::SyncResultsRequest& request,
                      Done<proto::SyncResultsResponse> done);
 
+  // ---- large payloads ahead of their changes ----
+  // Whether one that is being received, at that version of the chain and from that member (none: from
+  // a client), may go ahead of its change; and the way to the member behind, where there is one that
+  // takes part in the order. kWrongChain.
+  Result<std::optional<StageForward::Route>> RouteOfStage(ChainVersion version,
+                                                          std::optional<TargetId> from);
+
   // The chunk here is damaged: whether it will be repaired from other members, soon. Whatever reads
   // it comes upon that by itself.
   bool RequestRepair(ChunkId chunk);
@@ -104,6 +117,8 @@ class ChainReplica final : public std::enable_shared_from_this<ChainReplica>, pr
     uint64_t uncommitted = 0;   // changes received and not committed
     uint64_t diverged = 0;      // changes after which the copy behind differed
     bool sends_resync = false;
+    uint64_t staged_bytes = 0;  // sent ahead of their changes
+    uint64_t stages_lost = 0;   // ... in vain
   };
   Counts GetCounts() const;
   // Nothing while there is no resync.
@@ -145,6 +160,10 @@ class ChainReplica final : public std::enable_shared_from_this<ChainReplica>, pr
   Status AfterRepair(const ChainOp& op, const Status& status);
   void RemoveListed(IoContext& io, const RemoveArgs& args, const Admission& admission,
                     Result<std::vector<Engine::ListedChunk>> chunks, Done<MutationResult> done);
+  void Take(IoContext& io, Result<ReplicateMessage> message, Done<proto::ReplicateResponse> done);
+  void SendChange(TargetId to, const ReplicateMessage& message, uint64_t stage);
+  void OnAnswerTo(const ReplicateMessage& message, uint64_t attempt,
+                  const Result<transport::Reply>& reply);
   void CallPeer(TargetId to, transport::Call call, ChainOpRef keep,
                 std::function<void(const Result<transport::Reply>&)> event);
   template <typename T>
@@ -192,8 +211,11 @@ class ChainReplica final : public std::enable_shared_from_this<ChainReplica>, pr
   std::unordered_map<ReplyId, PeerCall<proto::ReplicateResponse>> replicates_;
   std::unordered_map<ReplyId, PeerCall<proto::DurableResponse>> durables_;
   std::unordered_map<ReplyId, PeerCall<proto::CommittedResponse>> committeds_;
+  SentChanges sent_;
+  uint64_t next_stage_ = 1;
   uint64_t diverged_ = 0;
   bool stopped_ = false;
+  const std::shared_ptr<StageCounts> stages_ = std::make_shared<StageCounts>();
 };
 
 template <typename Event>

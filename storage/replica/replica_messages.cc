@@ -48,6 +48,11 @@ Result<Kind> DecodeKind(const proto::ReplicateRequest& request) {
   }
 }
 
+StageKey KeyFrom(const proto::PeerContext& peer, uint64_t number) {
+  return {ChainId(peer.chain_id()), ChainVersion(peer.chain_version()),
+          TargetId(peer.from_target()), number};
+}
+
 Status CheckSizes(const proto::ReplicateRequest& request, Kind kind, size_t payload) {
   if (request.sequence() == 0 || request.sequence() > ChainCore::kMaxSequence)
     return Bad(request, "its sequence is not one");
@@ -79,6 +84,24 @@ proto::PeerContext EncodePeer(ChainId chain, ChainVersion version, TargetId from
   return peer;
 }
 
+proto::StageRequest EncodeStage(const StageKey& key) {
+  proto::StageRequest request;
+  *request.mutable_peer() = EncodePeer(key.chain, key.version, key.from);
+  request.set_stage(key.number);
+  return request;
+}
+
+StagePart DecodeStage(const proto::StageRequest& request, uint32_t length) {
+  return {.key = KeyFrom(request.peer(), request.stage()),
+          .offset = request.offset(),
+          .length = length,
+          .total = request.total()};
+}
+
+StageKey StageOf(const proto::ReplicateRequest& request) {
+  return KeyFrom(request.peer(), request.stage());
+}
+
 proto::ReplicateRequest EncodeReplicate(ChainId chain, const ReplicateMessage& message) {
   const ChainOp& op = *message.op;
   proto::ReplicateRequest request;
@@ -107,7 +130,8 @@ proto::ReplicateRequest EncodeReplicate(ChainId chain, const ReplicateMessage& m
 }
 
 Result<ReplicateMessage> DecodeReplicate(const proto::ReplicateRequest& request, BufferRef buffer,
-                                         std::span<const uint8_t> payload, IoContext& io) {
+                                         std::span<const uint8_t> payload,
+                                         std::shared_ptr<StageForward> forward, IoContext& io) {
   auto op = std::make_shared<ChainOp>();
   ASSIGN_OR_RETURN(op->kind, DecodeKind(request));
   RETURN_IF_ERROR(CheckSizes(request, op->kind, payload.size()));
@@ -126,6 +150,7 @@ Result<ReplicateMessage> DecodeReplicate(const proto::ReplicateRequest& request,
   op->io = &io;
   op->buffer = std::move(buffer);
   op->bytes = payload;
+  op->forward = std::move(forward);
   ReplicateMessage message;
   message.version = ChainVersion(request.peer().chain_version());
   message.from = TargetId(request.peer().from_target());

@@ -167,6 +167,8 @@ ReplicaSet::Counts ReplicaSet::GetCounts() const {
     sum.uncommitted += counts.uncommitted;
     sum.diverged += counts.diverged;
     sum.resyncs += counts.sends_resync ? 1 : 0;
+    sum.staged_bytes += counts.staged_bytes;
+    sum.stages_lost += counts.stages_lost;
   }
   return sum;
 }

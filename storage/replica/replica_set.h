@@ -78,6 +78,8 @@ class ReplicaSet {
     uint64_t uncommitted = 0;
     uint64_t diverged = 0;
     uint64_t resyncs = 0;  // that this node sends
+    uint64_t staged_bytes = 0;
+    uint64_t stages_lost = 0;
   };
   Counts GetCounts() const;
   // Of a target's chains that are being resynced.

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "proto/replica.pb.h"
+#include "storage/service/stage_frames.h"
 
 namespace sheaf::storage {
 namespace {
@@ -45,7 +46,8 @@ void DataFrames::Write(ServiceContext& context, FramedRequest request,
                        std::shared_ptr<FramedCall> call) {
   proto::WriteChunkRequest message;
   if (!Decode(request, message, *call)) return;
-  data_.Write(context, message, {std::move(request.buffer), request.payload},
+  data_.Write(context, message,
+              {std::move(request.buffer), request.payload, std::move(request.forward)},
               Reply<proto::WriteChunkResponse>(std::move(call)));
 }
 
@@ -78,7 +80,8 @@ void PassOn(DataHandler& data, ServiceContext& context, FramedRequest& request,
 }
 
 bool TakesPayload(Method method) {
-  return method == Method::kWrite || method == Method::kReplicate || method == Method::kSyncWrite;
+  return method == Method::kWrite || method == Method::kReplicate ||
+         method == Method::kSyncWrite || method == Method::kStage;
 }
 
 }  // namespace
@@ -87,7 +90,10 @@ void DataFrames::HandlePeer(ServiceContext& context, FramedRequest request,
                             std::shared_ptr<FramedCall> call) {
   switch (request.method) {
     case Method::kReplicate:
+      if (OnStagedChange(data_, context, request, call)) return;
       return PassOn(data_, context, request, call, &ChainReplica::OnReplicateRequest);
+    case Method::kStage:
+      return OnStage(request, std::move(call));
     case Method::kDurable:
       return PassOn(data_, context, request, call, &ChainReplica::OnDurableRequest);
     case Method::kSyncList:
@@ -108,6 +114,25 @@ void DataFrames::HandlePeer(ServiceContext& context, FramedRequest request,
       return data_.Committed(context, message, Reply<proto::CommittedResponse>(std::move(call)));
     }
   }
+}
+
+std::unique_ptr<ConnectionState> DataFrames::NewConnection() {
+  return std::make_unique<StagesOfConnection>(data_.max_payload());
+}
+
+FramedHandler::PlaceOfPayload DataFrames::PlaceOf(ServiceContext& context,
+                                                  const PayloadAhead& ahead) {
+  if (ahead.method != Method::kStage) return std::nullopt;
+  return PlaceOfStage(data_, context, ahead);
+}
+
+std::shared_ptr<StageForward> DataFrames::Watch(const PayloadAhead& ahead,
+                                                const BufferRef& buffer) {
+  if (ahead.method != Method::kWrite || !data_.IsStaged(ahead.length)) return nullptr;
+  proto::WriteChunkRequest message;
+  if (!message.ParseFromArray(ahead.message.data(), static_cast<int>(ahead.message.size())))
+    return nullptr;
+  return data_.ForwardOf(message, buffer, ahead.length);
 }
 
 void DataFrames::Handle(ServiceContext& context, FramedRequest request,
@@ -147,6 +172,7 @@ void DataFrames::Handle(ServiceContext& context, FramedRequest request,
     case Method::kSyncRemove:
     case Method::kSyncResults:
     case Method::kSyncUnits:
+    case Method::kStage:
       return HandlePeer(context, std::move(request), std::move(call));
     case Method::kEcho:
       return echo_.Handle(context, std::move(request), std::move(call));

@@ -12,6 +12,9 @@ class DataFrames : public FramedHandler {
   explicit DataFrames(DataHandler& data) : data_(data), echo_(data.max_payload()) {}
   void Handle(ServiceContext& context, FramedRequest request,
               std::shared_ptr<FramedCall> call) override;
+  std::unique_ptr<ConnectionState> NewConnection() override;
+  PlaceOfPayload PlaceOf(ServiceContext& context, const PayloadAhead& ahead) override;
+  std::shared_ptr<StageForward> Watch(const PayloadAhead& ahead, const BufferRef& buffer) override;
 
  private:
   void Read(ServiceContext& context, const FramedRequest& request,

@@ -115,6 +115,7 @@ void DataHandler::Write(ServiceContext& context, const proto::WriteChunkRequest&
                                 request.offset(), payload.bytes.size(), request.crc32c()});
   op.buffer = std::move(payload.buffer);
   op.bytes = payload.bytes;
+  op.forward = std::move(payload.forward);
   auto start = [&](ChainReplica& replica, const ChainReplica::Admission& admits,
                    OutcomeDone finish) {
     replica.Mutate(context.io(), std::move(op), admits, std::move(finish));
@@ -126,6 +127,18 @@ void DataHandler::Write(ServiceContext& context, const proto::WriteChunkRequest&
     response.set_chunk_length(outcome->chunk_length);
     done(std::move(response));
   });
+}
+
+std::shared_ptr<StageForward> DataHandler::ForwardOf(const proto::WriteChunkRequest& request,
+                                                     const BufferRef& buffer, uint32_t length) {
+  if (!IsStaged(length) || !CheckWrite(request, length, options_.max_payload).ok())
+    return nullptr;
+  const AdmissionRequest admission = AdmissionFor(request.ctx(), Access::kMutate);
+  const auto replica = replicas_.Find(admission);
+  if (!replica.ok()) return nullptr;
+  const auto route = (*replica)->RouteOfStage(admission.chain_version, std::nullopt);
+  if (!route.ok() || !*route) return nullptr;
+  return std::make_shared<StageForward>(**route, buffer, length);
 }
 
 void DataHandler::Truncate(ServiceContext& context, const proto::TruncateChunkRequest& request,

@@ -21,6 +21,9 @@ class DataHandler {
  public:
   struct Options {
     uint32_t max_payload = transport::kDefaultMaxPayload;
+    // Payloads from here on go ahead of their changes (storage/replica/staging.h); 0: none. Our client
+    // cuts its writes into pieces of 1 MiB, which follow one another down a chain nearly as parts do.
+    uint32_t stage_from = 2 << 20;
   };
   // Whether a request that waited is still wanted; may be empty.
   using StillWanted = std::function<Status()>;
@@ -36,6 +39,7 @@ class DataHandler {
   struct Payload {
     BufferRef buffer;
     std::span<const uint8_t> bytes;
+    std::shared_ptr<StageForward> forward = nullptr;
   };
 
   DataHandler(ReplicaSet& replicas, const Options& options)
@@ -45,6 +49,10 @@ class DataHandler {
             Done<ReadReply> done);
   void Write(ServiceContext& context, const proto::WriteChunkRequest& request, Payload payload,
              Done<proto::WriteChunkResponse> done);
+  // Passes the payload of that write on while it is received into `buffer`; null: it has to go with
+  // its change.
+  std::shared_ptr<StageForward> ForwardOf(const proto::WriteChunkRequest& request,
+                                          const BufferRef& buffer, uint32_t length);
   void Truncate(ServiceContext& context, const proto::TruncateChunkRequest& request,
                 Done<proto::TruncateChunkResponse> done);
   void Remove(ServiceContext& context, const proto::RemoveChunksRequest& request,
@@ -62,6 +70,9 @@ class DataHandler {
   void Health(Done<proto::HealthResponse> done);
 
   uint32_t max_payload() const { return options_.max_payload; }
+  bool IsStaged(uint32_t length) const {
+    return options_.stage_from > 0 && length >= options_.stage_from;
+  }
 
  private:
   using Outcome = Result<MutationResult>;

@@ -73,7 +73,9 @@ void PeerLinks::Fail(transport::Done done, Status status) {
 }
 
 uint32_t PeerLinks::LaneOf(const transport::Call& call) {
-  return 2 * call.hop + (call.method == transport::Method::kReplicate ? 0 : 1);
+  const bool of_change =
+      call.method == transport::Method::kReplicate || call.method == transport::Method::kStage;
+  return 2 * call.hop + (of_change ? 0 : 1);
 }
 
 void PeerLinks::Call(TargetId to, transport::Call call, transport::Done done) {

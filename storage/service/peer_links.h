@@ -28,8 +28,9 @@ namespace sheaf::storage {
 // Threads: one connects (which blocks), one ends the calls that could not be begun and ticks.
 //
 // Invariants:
-// 1. Changes to one target go out on one connection, in the order in which they were begun; a call
-//    that finds no connection is not kept for later, it fails.
+// 1. Changes to one target go out on one connection, in the order in which they were begun, and so
+//    does what is sent ahead of them; a call that finds no connection is not kept for later, it
+//    fails.
 // 2. What changes wait for does not wait for them: they are answered when they are committed, and may
 //    take all the credits of their connection until then, so everything else has one of its own.
 //

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <future>
 #include <numeric>
 #include <utility>
@@ -85,6 +86,10 @@ void Reactor::Forget(ServerConnection& connection) {
   if (connections_.erase(&connection) > 0) --options_.counts->connections;
 }
 
+void Reactor::GiveWay() {
+  for (auto& [raw, connection] : connections_) connection->GiveWay();
+}
+
 void Reactor::CloseConnections() {
   while (!connections_.empty()) {
     std::shared_ptr<ServerConnection> connection = connections_.begin()->second;
@@ -98,6 +103,12 @@ void Reactor::CloseConnections() {
 bool Reactor::MayTake(size_t bytes, uint32_t hop) const {
   const uint64_t total = pool_->region().size();
   return disk_->HasRoom(bytes) && pool_->used_bytes() + bytes <= total / 2 + total / 16 * hop;
+}
+
+bool Reactor::HasSpareRoom(size_t bytes, uint32_t hop) const {
+  const bool none_waits = std::all_of(rooms_.begin() + 1, rooms_.end(),
+                                      [](const RoomQueue& queue) { return queue.empty(); });
+  return none_waits && HasRoom(bytes, hop);
 }
 
 size_t Reactor::Waiting() const {

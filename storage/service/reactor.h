@@ -62,6 +62,7 @@ class Reactor : public ServiceContext, public ConnectionHost {
   bool HasRoom(size_t bytes, uint32_t hop = 0) const override {
     return rooms_[hop].empty() && MayTake(bytes, hop);
   }
+  bool HasSpareRoom(size_t bytes, uint32_t hop) const override;
   void WhenRoom(size_t bytes, std::function<void(Status)> go, uint32_t hop = 0) override;
 
   // ConnectionHost
@@ -73,6 +74,7 @@ class Reactor : public ServiceContext, public ConnectionHost {
   Clock::Instant now() const override { return now_; }
   void FlushLater(std::shared_ptr<ServerConnection> connection) override;
   void Forget(ServerConnection& connection) override;
+  void GiveWay() override;
   bool BeginRequest(bool of_peer) override;
   void EndRequest() override;
 

@@ -95,12 +95,14 @@ class ServerConnection::ReceiveOp : public Op {
  public:
   explicit ReceiveOp(ServerConnection& connection) : connection_(connection) {}
 
-  void Start(std::span<const iovec> parts) {
+  // Of a payload at most `limit` bytes.
+  void Start(std::span<const iovec> parts, size_t limit) {
     const iovec& first = parts.front();
     if (parts.size() == 1 || first.iov_len >= kWholeReceive) {
       // The rest of a large payload in one completion instead of one a segment.
       connection_.host_.ring().Receive(*this, connection_.shared_from_this(), connection_.fd_.get(),
-                                       {static_cast<uint8_t*>(first.iov_base), first.iov_len},
+                                       {static_cast<uint8_t*>(first.iov_base),
+                                        std::min(first.iov_len, limit)},
                                        /*all=*/parts.size() > 1);
       return;
     }
@@ -158,6 +160,7 @@ ServerConnection::ServerConnection(UniqueFd fd, ConnectionHost& host)
       host_(host),
       parser_(transport::kHelloLimits),
       receive_op_(std::make_unique<ReceiveOp>(*this)),
+      state_(host.handler().NewConnection()),
       send_op_(std::make_unique<SendOp>(*this)),
       started_(host.now()),
       last_frame_(host.now()) {}
@@ -173,6 +176,8 @@ void ServerConnection::Close(const std::string& why) {
   ::shutdown(fd_.get(), SHUT_RDWR);
   if (receive_op_->in_flight() || send_op_->in_flight()) host_.ring().CancelAll(fd_.get());
   if (!send_op_->in_flight()) out_.clear();  // else its memory is still the kernel's
+  forward_.reset();  // what it has begun will not come
+  state_.reset();
   host_.Forget(*this);
 }
 
@@ -186,13 +191,21 @@ void ServerConnection::CheckTimeLimits() {
   if (send_op_->in_flight() && now - send_began_ > limits.send_wait)
     return Close("does not read its answers");
   if (requests_ == 0 && now - last_frame_ > limits.idle_wait) return Close("idle");
+  if (state_) state_->CheckTimeLimits(now);
+}
+
+void ServerConnection::GiveWay() {
+  if (state_) state_->GiveWay();
 }
 
 // ---- receiving ----
 
 void ServerConnection::StartReceive() {
   if (closed_ || receive_op_->in_flight()) return;
-  receive_op_->Start(parser_.Space());
+  const size_t left = parser_.PayloadLeft();
+  const size_t landed = pending_payload_.size() - left;
+  const size_t limit = forward_ != nullptr && left > 0 ? forward_->WantsAt() - landed : SIZE_MAX;
+  receive_op_->Start(parser_.Space(), limit);
 }
 
 void ServerConnection::OnReceived(int32_t result) {
@@ -201,6 +214,7 @@ void ServerConnection::OnReceived(int32_t result) {
   if (result == 0) return Close("peer closed");
   if (result < 0) return Close(std::string("receive: ") + std::strerror(-result));
   parser_.Received(static_cast<size_t>(result));
+  TellForward();
   Parse();
 }
 
@@ -266,67 +280,105 @@ void ServerConnection::OnHello() {
 
 void ServerConnection::OnRequest() {
   const FrameHeader& header = parser_.header();
-  if (header.payload_length == 0) return Begin(header, parser_.message(), nullptr);
+  if (header.payload_length == 0) return Begin(header, parser_.message(), {});
   pending_header_ = header;
   const std::span<const uint8_t> message = parser_.message();
   pending_message_.assign(reinterpret_cast<const char*>(message.data()), message.size());
   ChooseDestination();
 }
 
+PayloadAhead ServerConnection::Ahead() const {
+  return {.method = pending_header_.method,
+          .message = {reinterpret_cast<const uint8_t*>(pending_message_.data()),
+                      pending_message_.size()},
+          .length = pending_header_.payload_length,
+          .hop = pending_header_.hop(),
+          .now = host_.now(),
+          .state = state_.get()};
+}
+
 void ServerConnection::ChooseDestination() {
-  const uint32_t hop = pending_header_.hop();
-  if (host_.context().HasRoom(pending_header_.payload_length, hop))
-    pending_buffer_ = host_.context().io().Allocate(pending_header_.payload_length);
-  if (pending_buffer_) return parser_.ReceivePayload(pending_buffer_->span());
+  if (auto place = host_.handler().PlaceOf(host_.context(), Ahead())) {
+    if (!place->ok()) return Refuse(place->status());
+    pending_buffer_ = std::move((*place)->buffer);
+    pending_payload_ = (*place)->into;
+    return parser_.ReceivePayload(pending_payload_);
+  }
+  if (HasRoom() && TakeBuffer()) return;
   waits_for_room_ = true;
   host_.context().WhenRoom(
       pending_header_.payload_length,
-      [self = shared_from_this()](const Status& status) { self->OnRoom(status); }, hop);
+      [self = shared_from_this()](const Status& status) { self->OnRoom(status); },
+      pending_header_.hop());
+}
+
+// What came by a chain waits for nothing that can be done without.
+bool ServerConnection::HasRoom() {
+  const uint32_t hop = pending_header_.hop();
+  if (host_.context().HasRoom(pending_header_.payload_length, hop)) return true;
+  if (hop == 0) return false;
+  host_.GiveWay();
+  return host_.context().HasRoom(pending_header_.payload_length, hop);
+}
+
+bool ServerConnection::TakeBuffer() {
+  pending_buffer_ = host_.context().io().Allocate(pending_header_.payload_length);
+  if (!pending_buffer_) return false;
+  pending_payload_ = pending_buffer_->span().first(pending_header_.payload_length);
+  forward_ = host_.handler().Watch(Ahead(), pending_buffer_);
+  parser_.ReceivePayload(pending_payload_);
+  return true;
 }
 
 void ServerConnection::OnRoom(const Status& status) {
   waits_for_room_ = false;
   if (closed_) return;
-  Status taken = status;
-  if (taken.ok()) {  // the queue let it go: nobody before it waits
-    pending_buffer_ = host_.context().io().Allocate(pending_header_.payload_length);
-    if (pending_buffer_)
-      parser_.ReceivePayload(pending_buffer_->span());
-    else
-      taken = {Code::kBusy, "buffers: all in use"};
-  }
-  if (!taken.ok()) {
-    // The payload is read and dropped, so that the connection goes on.
-    parser_.DiscardPayload();
-    ++requests_;
-    QueueError(pending_header_.request_id, taken, /*holds_credit=*/true, 0);
+  // If it is ok the queue let it go: nobody before it waits.
+  if (!status.ok()) {
+    Refuse(status);
+  } else if (!TakeBuffer()) {
+    Refuse({Code::kBusy, "buffers: all in use"});
   }
   frame_began_ = host_.now();  // the wait was ours, not the peer's
   Parse();
 }
 
+// The payload is read and dropped, so that the connection goes on.
+void ServerConnection::Refuse(const Status& status) {
+  parser_.DiscardPayload();
+  ++requests_;
+  QueueError(pending_header_.request_id, status, /*holds_credit=*/true, 0);
+}
+
+void ServerConnection::TellForward() {
+  if (forward_ != nullptr) forward_->Landed(pending_payload_.size() - parser_.PayloadLeft());
+}
+
 void ServerConnection::OnPayload() {
   frame_began_ = {};
   last_frame_ = host_.now();
+  TellForward();
   const std::string message = std::exchange(pending_message_, {});
+  FramedRequest request;
+  request.buffer = std::exchange(pending_buffer_, nullptr);
+  request.payload = std::exchange(pending_payload_, {});
+  request.forward = std::exchange(forward_, nullptr);
   Begin(pending_header_, {reinterpret_cast<const uint8_t*>(message.data()), message.size()},
-        std::exchange(pending_buffer_, nullptr));
+        std::move(request));
 }
 
 void ServerConnection::Begin(const FrameHeader& header, std::span<const uint8_t> message,
-                             BufferRef buffer) {
+                             FramedRequest request) {
   ++requests_;
   bytes_ += header.payload_length;
   const bool of_peer = header.method >= transport::Method::kReplicate &&
-                       header.method <= transport::Method::kSyncUnits;
+                       header.method <= transport::Method::kStage;
   if (!host_.BeginRequest(of_peer))
     return QueueError(header.request_id, {Code::kBusy, "request: too many under way"},
                       /*holds_credit=*/true, header.payload_length);
-  FramedRequest request;
   request.method = header.method;
   request.message = message;
-  if (buffer) request.payload = buffer->span().first(header.payload_length);
-  request.buffer = std::move(buffer);
+  request.state = state_.get();
   host_.handler().Handle(host_.context(), std::move(request),
                          std::make_shared<Request>(shared_from_this(), header));
 }

@@ -35,6 +35,8 @@ class ConnectionHost {
   // `connection` has something to send: Flush it once at the end of this turn.
   virtual void FlushLater(std::shared_ptr<ServerConnection> connection) = 0;
   virtual void Forget(ServerConnection& connection) = 0;
+  // Somebody waits for a buffer: each connection gives back what it can do without.
+  virtual void GiveWay() = 0;
   // A request begins; false when as many as may are under way in the process. What a neighbour in a
   // chain asks is let in all the same: others wait for it to end.
   virtual bool BeginRequest(bool of_peer) = 0;
@@ -44,7 +46,8 @@ class ConnectionHost {
 // The server end of one framed connection, driven by its reactor's ring.
 //
 // Receiving: a FrameParser says where bytes go, so a large payload lands in a pooled, aligned
-// buffer without a copy. Sending: answers gather in `out_` and go out in one sendmsg a loop turn.
+// buffer without a copy, or where the handler has a place for it; who passes it on meanwhile is told
+// each time as much of it is there as it wants. Sending: answers gather in `out_` and go out in one sendmsg a loop turn.
 //
 // Invariants:
 // 1. At most one receive and one send are in flight; both pin the object.
@@ -64,6 +67,7 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   void Flush();
   // Closes it when one of the peer's time limits has passed.
   void CheckTimeLimits();
+  void GiveWay();
   void Close(const std::string& why);
 
  private:
@@ -88,11 +92,16 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   void OnMessage();
   void OnHello();
   void OnRequest();
+  PayloadAhead Ahead() const;
   void ChooseDestination();
+  bool HasRoom();
+  bool TakeBuffer();
+  void Refuse(const Status& status);
   void OnRoom(const Status& status);
+  void TellForward();
   void OnPayload();
   void Begin(const transport::FrameHeader& header, std::span<const uint8_t> message,
-             BufferRef buffer);
+             FramedRequest request);
   void Cancel(uint64_t request_id);
 
   void FinishRequest(Request& request, Answer answer);
@@ -114,6 +123,9 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   transport::FrameHeader pending_header_;  // of the frame whose payload is being received
   std::string pending_message_;
   BufferRef pending_buffer_;
+  std::span<uint8_t> pending_payload_;     // where it is received, in that buffer
+  std::shared_ptr<StageForward> forward_;  // is told while it is
+  std::unique_ptr<ConnectionState> state_;
 
   std::unique_ptr<SendOp> send_op_;
   std::deque<OutFrame> out_;

@@ -222,6 +222,32 @@ void WriteNeighbourInputs(const std::filesystem::path& root) {
                  Request(Method::kCommitted, FromHead<proto::CommittedRequest>(kChain + 1)));
   WriteInput(root, "data_request", "aborted", changes + Request(Method::kReplicate, abort));
 
+  auto part = FromHead<proto::StageRequest>(kChain + 1);
+  part.set_stage(1);
+  part.set_total(5000);
+  auto last_part = part;
+  last_part.set_offset(4096);
+  auto other_part = part;
+  other_part.set_stage(2);
+  auto drop = other_part;
+  drop.set_drop(true);
+  auto ahead = Replicated(kChain + 1, 1, proto::CHANGE_WRITE);
+  ahead.set_stage(1);
+  ahead.set_length(5000);
+  WriteInput(root, "data_request", "staged",
+             Request(Method::kStage, part, 4096) + Request(Method::kStage, other_part, 4096) +
+                 Request(Method::kStage, last_part, 904) + Request(Method::kReplicate, ahead) +
+                 Request(Method::kStage, drop));
+  const auto stage_frame = [](const auto& message, Method method, size_t payload) {
+    return Frame({.type = FrameType::kRequest, .method = method, .request_id = 1, .flags = 1},
+                 message.SerializeAsString(), payload);
+  };
+  WriteInput(root, "server_stream", "staged",
+             '\3' + stage_frame(part, Method::kStage, 4096) +
+                 stage_frame(other_part, Method::kStage, 4096) +
+                 stage_frame(last_part, Method::kStage, 904) +
+                 stage_frame(ahead, Method::kReplicate, 0) + stage_frame(drop, Method::kStage, 0));
+
   auto piece = FromHead<proto::SyncWriteRequest>(kChain + 2);
   piece.mutable_peer()->set_number(1);
   piece.mutable_chunk()->set_data_id(42);

@@ -4,7 +4,8 @@
 // larger than was asked for, and the engine sees nothing out of a chunk's bounds.
 //
 // The input is requests: method, a piece of message, two bytes of payload length. The top bit of
-// the method puts a write's checksum right, without which none would arrive.
+// the method puts a write's checksum right, without which none would arrive. All come by one
+// connection, which keeps what is sent ahead of its change.
 
 #include <deque>
 
@@ -86,6 +87,7 @@ class Server {
   ~Server() {
     replicas_.Stop();
     context_.RunAll();
+    state_->CheckTimeLimits(now_);
     for (const auto& call : of_neighbours_) CHECK(call->answers == 1, "not answered");
   }
 
@@ -96,14 +98,16 @@ class Server {
     if ((method & 0x80) != 0 && number == transport::Method::kWrite)
       PutRight<proto::WriteChunkRequest>(*buffer, message);
     if ((method & 0x80) != 0 && number == transport::Method::kReplicate)
-      PutRight<proto::ReplicateRequest>(*buffer, message);
+      PutChangeRight(*buffer, message);
     if ((method & 0x80) != 0 && number == transport::Method::kSyncWrite)
       PutRight<proto::SyncWriteRequest>(*buffer, message);
     FramedRequest request{
         .method = number,
         .message = {reinterpret_cast<const uint8_t*>(message.data()), message.size()},
         .buffer = buffer,
-        .payload = buffer->span()};
+        .payload = buffer->span(),
+        .state = state_.get()};
+    if (payload_size > 0 && !Place(request)) return;
     auto call = std::make_shared<Answered>();
     frames_.Handle(context_, std::move(request), call);
     message.assign(message.size(), '?');  // valid during Handle only
@@ -114,6 +118,39 @@ class Server {
   }
 
  private:
+  // Where the connection puts the payload; false: it refuses the request.
+  bool Place(FramedRequest& request) {
+    const auto length = static_cast<uint32_t>(request.payload.size());
+    now_ += std::chrono::seconds(1);
+    state_->CheckTimeLimits(now_);
+    const auto place = frames_.PlaceOf(context_, {.method = request.method,
+                                                  .message = request.message,
+                                                  .length = length,
+                                                  .now = now_,
+                                                  .state = state_.get()});
+    if (!place) return true;
+    if (!place->ok()) return false;
+    CHECK((*place)->into.size() == length, "a place of another size");
+    CHECK((*place)->into.data() >= (*place)->buffer->span().data() &&
+              (*place)->into.data() + length <=
+                  (*place)->buffer->span().data() + (*place)->buffer->span().size(),
+          "a place outside of its buffer");
+    std::fill((*place)->into.begin(), (*place)->into.end(), uint8_t{'p'});
+    request.buffer = (*place)->buffer;
+    request.payload = (*place)->into;
+    return true;
+  }
+
+  // The checksum of its payload, or of as much as was sent ahead.
+  static void PutChangeRight(HeapBuffer& payload, std::string& message) {
+    proto::ReplicateRequest change;
+    if (!change.ParseFromString(message)) return;
+    if (change.stage() == 0) return PutRight<proto::ReplicateRequest>(payload, message);
+    HeapBuffer ahead(std::min(change.length(), kMaxPayload));
+    std::fill(ahead.span().begin(), ahead.span().end(), uint8_t{'p'});
+    PutRight<proto::ReplicateRequest>(ahead, message);
+  }
+
   template <typename Message>
   static void PutRight(HeapBuffer& payload, std::string& message) {
     Message write;
@@ -133,6 +170,8 @@ class Server {
   DataHandler data_{replicas_, {.max_payload = kMaxPayload}};
   DataFrames frames_{data_};
   Context context_;
+  Clock::Instant now_{};
+  std::unique_ptr<ConnectionState> state_ = frames_.NewConnection();
   std::vector<std::shared_ptr<Answered>> of_neighbours_;
 };
 
