@@ -52,6 +52,8 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   void SendLast(Clock::Instant until);
   void Answer(const FrameHeader& header, std::string_view message);
   void AnswerError(uint64_t request_id, const Status& status);
+  // Gives up the reading side. REQUIRES: within the handler
+  bool StepAside();
 
   uint64_t id() const { return id_; }
   int fd() const { return fd_.get(); }
@@ -62,8 +64,8 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
 
   void Read();
   bool ReadMore();   // false: nothing to parse for now, or closed
-  bool ParseAll();   // false: closed, held back or stopping
-  bool OnMessage();  // false: closed
+  bool ParseAll();   // false: closed, held back, stopping or stepped aside
+  bool OnMessage();  // false: closed or stepped aside
   void Begin(const FrameHeader& header);
   bool IsHeldBack() const;  // REQUIRES: mutex_ held
   void EndOne();            // REQUIRES: mutex_ held
@@ -162,6 +164,7 @@ class Call final : public ServerCall {
     MarkAnswered();
     connection_->AnswerError(header_.request_id, status);
   }
+  bool StepAside() override { return connection_->StepAside(); }
 
  private:
   void MarkAnswered() {
@@ -194,18 +197,27 @@ void ServerConnection::OnEvents(uint32_t events) {
     held_back_ = false;
   }
   Read();
-  Lock lock(mutex_);
-  reading_ = false;
-  Rearm();
 }
 
 void ServerConnection::Read() {
   reading_here = this;
   while (ParseAll() && ReadMore()) {
   }
-  reading_here = nullptr;
+  if (std::exchange(reading_here, nullptr) == nullptr) return;  // stepped aside
   Lock lock(mutex_);
   Flush();
+  reading_ = false;
+  Rearm();
+}
+
+bool ServerConnection::StepAside() {
+  if (reading_here != this || !parser_.AtFrameBoundary()) return false;
+  Lock lock(mutex_);
+  Flush();
+  reading_here = nullptr;
+  reading_ = false;
+  Rearm();
+  return true;
 }
 
 bool ServerConnection::ParseAll() {
@@ -260,9 +272,11 @@ bool ServerConnection::OnMessage() {
     frame_began_ = {};  // whatever has come of the next one began after it
   }
   if (greeted_) {
-    if (header.type == FrameType::kRequest) Begin(header);
-    // A cancelled one that is begun is soon answered.
-    if (header.type == FrameType::kRequest || header.type == FrameType::kCancel) return true;
+    if (header.type == FrameType::kRequest) {
+      Begin(header);
+      return reading_here == this;
+    }
+    if (header.type == FrameType::kCancel) return true;  // what is begun is soon answered
     Close("a frame that only servers send");
     return false;
   }

@@ -26,6 +26,10 @@ class ServerCall {
   // An answer longer than kMaxMessage becomes kTooBig.
   virtual void Respond(std::string message) = 0;
   virtual void Refuse(const Status& status) = 0;
+  // From the handler, which is about to take longer over this call: another thread goes on with its
+  // connection meanwhile, and answers leave at once. False when more requests came together with
+  // it: nobody else can begin those. REQUIRES: the handler is done with `message`.
+  virtual bool StepAside() { return false; }
 };
 
 // The server end of framed connections for a service whose requests are small, without payloads,
@@ -40,6 +44,8 @@ class ServerCall {
 //    plus the answers to those: beyond, it is not read, and TCP holds the peer back.
 // 2. Every request begun is answered before the destructor returns, unless its connection broke.
 // 3. Nothing is parsed of, sent on or handed over from a connection once it is closed.
+// 4. A thread that has stepped aside touches nothing of the connection's reading side: another may
+//    have it.
 //
 // Thread-safe.
 class Server {

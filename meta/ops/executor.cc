@@ -1,5 +1,7 @@
 #include "meta/ops/executor.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -43,8 +45,8 @@ bool IsFinal(const Result<std::string>& result) {
 
 }  // namespace
 
-// Threads: Submit's callers touch queue_ and the counters; committed_ is set by the executor's
-// thread and read by any; the rest is the executor's thread's own.
+// Threads: Submit's callers touch queue and the counters; committed is set by the thread that has
+// the turn and read by any; the rest is that thread's own, handed on under the queue's lock.
 struct Executor::Impl {
   Impl(KvStore& kv, const ExecutorOptions& wanted, ExecutorState last)
       : store(kv), options(wanted), state(last) {
@@ -64,10 +66,15 @@ struct Executor::Impl {
     std::deque<Request> batches;
     bool empty() const { return waiting.empty() && batches.empty(); }
     bool stopping = false;
-    bool idle = false;  // the thread sleeps and wants to be woken
+    bool turn_taken = false;
+    bool idle = false;  // the thread sleeps and wants to be woken for what is queued
+    bool may_go_on() const { return !turn_taken && (stopping || !empty()); }
   };
 
   void Submit(Request request);
+  void SubmitOrRun(Request request, const std::function<bool()>& may_run);
+  bool TakeTurn();
+  void EndTurn();
   Status Refusal(const Queue& locked, const Request& request) const;
   void Loop();
   bool TakeGroup(std::vector<Request>& taken);
@@ -108,11 +115,14 @@ struct Executor::Impl {
 
   std::atomic<uint64_t> operations{0};
   std::atomic<uint64_t> groups{0};
+  std::atomic<uint64_t> lent_turns{0};
   std::atomic<uint64_t> retries{0};
   std::atomic<uint64_t> refused{0};
   std::atomic<uint64_t> commit_failures{0};
   std::atomic<uint64_t> recoveries{0};
   std::atomic<bool> shows_space_short{false};
+
+  bool has_turn = false;  // the executor's thread; its own
 
   std::thread thread;  // last: everything it uses is there before it starts
 };
@@ -126,13 +136,43 @@ void Executor::Impl::Submit(Request request) {
     if (refusal.ok()) {
       auto& line = request.steps > 1 ? locked->batches : locked->waiting;
       line.push_back(std::move(request));
-      must_wake = std::exchange(locked->idle, false);
+      // Who has the turn wakes it then.
+      must_wake = !locked->turn_taken && std::exchange(locked->idle, false);
     }
   }
   if (must_wake) wake.notify_one();
   if (refusal.ok()) return;
   refused.fetch_add(1, std::memory_order_relaxed);
   request.done(std::move(refusal));
+}
+
+void Executor::Impl::SubmitOrRun(Request request, const std::function<bool()>& may_run) {
+  if (!TakeTurn()) return Submit(std::move(request));
+  if (may_run()) {
+    lent_turns.fetch_add(1, std::memory_order_relaxed);
+    std::vector<Request> group;
+    group.push_back(std::move(request));
+    RunGroup(group);
+    return EndTurn();
+  }
+  EndTurn();
+  Submit(std::move(request));
+}
+
+bool Executor::Impl::TakeTurn() {
+  auto locked = queue.Lock();
+  if (locked->turn_taken || locked->stopping || !locked->empty()) return false;
+  locked->turn_taken = true;
+  return true;
+}
+
+// Woken under the lock: without it the executor may be gone as soon as the turn is free.
+void Executor::Impl::EndTurn() {
+  auto locked = queue.Lock();
+  locked->turn_taken = false;
+  if (!locked->may_go_on()) return;
+  locked->idle = false;
+  wake.notify_one();
 }
 
 Status Executor::Impl::Refusal(const Queue& locked, const Request& request) const {
@@ -149,23 +189,27 @@ Status Executor::Impl::Refusal(const Queue& locked, const Request& request) cons
 }
 
 void Executor::Impl::Loop() {
+  pthread_setname_np(pthread_self(), "sheaf-executor");
   std::vector<Request> taken;
   while (TakeGroup(taken)) RunGroup(taken);
   RefuseWaiting();
 }
 
-// Waits for something to do and moves it into `taken`: single operations, as many as a group may
-// hold, then one batch. False when the executor stops.
+// Ends the turn before, if this thread had it. Then waits for something to do, takes the turn and
+// moves it into `taken`: single operations, as many as a group may hold, then one batch. False when
+// the executor stops.
 bool Executor::Impl::TakeGroup(std::vector<Request>& taken) {
   taken.clear();
   auto locked = queue.Lock();
-  if (locked->empty()) {
+  if (std::exchange(has_turn, false)) locked->turn_taken = false;
+  if (!locked->may_go_on()) {
     locked->idle = true;
-    // Bounded by the destructor, which sets `stopping`.
-    locked.Wait(wake, [&] { return locked->stopping || !locked->empty(); });
+    // Bounded by the destructor, which sets `stopping`, and by the group of who has the turn.
+    locked.Wait(wake, [&] { return locked->may_go_on(); });
     locked->idle = false;
   }
   if (locked->stopping) return false;
+  locked->turn_taken = has_turn = true;
   TakeSingles(*locked, taken);
   if (!locked->batches.empty()) {
     taken.push_back(std::move(locked->batches.front()));
@@ -347,6 +391,11 @@ void Executor::Submit(std::optional<RequestId> id, Operation operation, Done don
   impl_->Submit({id, std::move(operation), std::move(done), std::max<size_t>(1, steps)});
 }
 
+void Executor::SubmitOrRun(std::optional<RequestId> id, Operation operation, Done done,
+                           const std::function<bool()>& may_run) {
+  impl_->SubmitOrRun({id, std::move(operation), std::move(done)}, may_run);
+}
+
 Result<std::string> Executor::Run(std::optional<RequestId> id, Operation operation,
                                   std::chrono::milliseconds timeout) {
   // Shared: the answer may come after the caller gave up.
@@ -371,6 +420,7 @@ ExecutorStats Executor::Stats() const {
   }
   return {.operations = impl_->operations,
           .groups = impl_->groups,
+          .lent_turns = impl_->lent_turns,
           .retries = impl_->retries,
           .refused = impl_->refused,
           .commit_failures = impl_->commit_failures,

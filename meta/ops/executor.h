@@ -17,9 +17,10 @@
 
 // The one writer of the metadata service.
 //
-// One thread takes queued operations in order. Each sees the database plus the changes of the open
-// group before it. The group's changes go to the store as one synced batch, and only then are its
-// operations answered.
+// One thread at a time has the turn: it takes queued operations in order. Each sees the database
+// plus the changes of the open group before it. The group's changes go to the store as one synced
+// batch, and only then are its operations answered. That thread is the executor's own, or, when
+// that one rests, a caller of SubmitOrRun, which spares waking it.
 //
 // Invariants:
 //  1. An operation that answers an error changes nothing (but its stored result, 4).
@@ -38,13 +39,15 @@
 //  6. A group holds at most one batch (an operation of several steps), after the single operations
 //     that waited when the group began: so these wait for two at most, the one under way and their
 //     own group's, however many are queued; and every group takes one.
+//  7. The turn is one thread's at a time, and never a caller's while anything waits: a caller takes
+//     it for one group that begins with its own operation, then it is the executor's thread's.
 //
 // Thread safety: all calls, from any thread.
 
 namespace sheaf::meta {
 
 // A mutation: reads and changes through the context, answers the serialized response. It must be
-// bounded (no waiting, no I/O but the context's) and runs on the executor's thread.
+// bounded (no waiting, no I/O but the context's) and runs on the thread that has the turn.
 using Operation = std::function<Result<std::string>(OpContext&)>;
 
 struct ExecutorOptions {
@@ -66,6 +69,7 @@ struct ExecutorOptions {
 struct ExecutorStats {
   uint64_t operations = 0;  // executed, failed ones included; a batch counts its steps
   uint64_t groups = 0;      // committed
+  uint64_t lent_turns = 0;  // of those that called SubmitOrRun
   uint64_t retries = 0;     // answered from a stored result
   uint64_t refused = 0;     // kBusy, the queue being full
   uint64_t commit_failures = 0;
@@ -92,13 +96,20 @@ class Executor {
   Executor& operator=(const Executor&) = delete;
 
   // Queues `operation`. `done` is called exactly once: on this thread with kBusy or kUnavailable
-  // when it is refused, else on the executor's thread, where it must not block. `steps`: how many
-  // ordinary operations it is worth; a batch has more than one. What is queued at the same time is
-  // executed in any order.
+  // when it is refused, else on the thread that has the turn, where it must not block. `steps`: how
+  // many ordinary operations it is worth; a batch has more than one. What is queued at the same
+  // time is executed in any order.
   void Submit(std::optional<RequestId> id, Operation operation, Done done, size_t steps = 1);
 
+  // The same for one ordinary operation, but where nobody has the turn and nothing waits, this
+  // thread takes it: the operation, others that arrive meanwhile, their commit and every `done` run
+  // here. `may_run` is asked then, and once: false leaves it to the executor's thread.
+  // REQUIRES: the caller holds nothing that a `done` takes.
+  void SubmitOrRun(std::optional<RequestId> id, Operation operation, Done done,
+                   const std::function<bool()>& may_run);
+
   // Submit and wait for the answer. kDeadline after `timeout`: the operation may still happen.
-  // Not from the executor's thread.
+  // Not from an operation or a `done`.
   Result<std::string> Run(std::optional<RequestId> id, Operation operation,
                           std::chrono::milliseconds timeout = std::chrono::seconds(30));
 

@@ -16,11 +16,13 @@
 namespace sheaf::meta {
 
 // The namespace's calls, whatever plane they come by: admitted, checked, run, finished. Mutations
-// go to the executor, which refuses with kBusy what its queue does not hold; reads look at the
-// committed state. Thread-safe.
+// go to the executor, which refuses with kBusy what its queue does not hold, or has them run where
+// they were received when it rests; reads look at the committed state. Thread-safe.
 //
 // A Call is copyable, stands for one request, and has
 //   static constexpr bool kMayBlock    whether its thread may run a read itself; else a reader does
+//   bool StepAside()                   where it may block: whether it may run a mutation, too, as
+//                                      others go on with what came after it
 //   bool Admit()                       false: refused, and finished
 //   void Finish(Status), Finish(Result<Response>), FinishSerialized(Result<std::string>)
 // A RequestPtr points to a request that stays as it is until the call is finished.
@@ -160,9 +162,14 @@ class MetaCalls {
       if (!result.ok()) return result.status();
       return result->SerializeAsString();
     };
-    parts_.executor.Submit(
-        *id, std::move(run),
-        [call](const Result<std::string>& result) { call.FinishSerialized(result); }, steps);
+    auto done = [call](const Result<std::string>& result) { call.FinishSerialized(result); };
+    if constexpr (Call::kMayBlock) {
+      if (steps == 1) {
+        return parts_.executor.SubmitOrRun(*id, std::move(run), std::move(done),
+                                           [&call] { return call.StepAside(); });
+      }
+    }
+    parts_.executor.Submit(*id, std::move(run), std::move(done), steps);
   }
 
   Parts parts_;

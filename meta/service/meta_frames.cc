@@ -21,6 +21,7 @@ class FramedCall {
     Finish(Status(Code::kDeadline, "call: its deadline had passed before it began"));
     return false;
   }
+  bool StepAside() const { return call_->StepAside(); }
   void Finish(const Status& status) const {
     metrics_->Record(begin_, status);
     call_->Refuse(status);

@@ -189,6 +189,9 @@ void MetaServer::Parts::AddMetrics() {
       [this] { return static_cast<double>(executor->Stats().operations); });
   add("sheaf_meta_executor_groups_total", "Groups of mutations committed",
       [this] { return static_cast<double>(executor->Stats().groups); });
+  add("sheaf_meta_executor_lent_turns_total",
+      "Groups that the thread that received their first mutation committed",
+      [this] { return static_cast<double>(executor->Stats().lent_turns); });
   add("sheaf_meta_executor_retries_total", "Mutations answered from a stored result",
       [this] { return static_cast<double>(executor->Stats().retries); });
   add("sheaf_meta_executor_refused_total", "Mutations refused because the queue was full",

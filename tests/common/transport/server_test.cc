@@ -307,6 +307,74 @@ TEST_F(ServerTest, AnAnswerToAPeerThatIsGoneIsDropped) {
   EXPECT_EQ(server_->stats().under_way, 0u);
 }
 
+// The handler of "long" steps aside and waits for the test.
+class LongHandler {
+ public:
+  Server::Handler Handler() {
+    return [this](const CallPtr& call, auto message) {
+      const std::string asked = Text(message);
+      if (asked == "long") {
+        stepped_aside_.set_value(call->StepAside());
+        go_on_.get_future().wait();
+      }
+      call->Respond(asked);
+    };
+  }
+  bool AwaitSteppedAside() { return stepped_aside_.get_future().get(); }
+  void GoOn() { go_on_.set_value(); }
+
+ private:
+  std::promise<bool> stepped_aside_;
+  std::promise<void> go_on_;
+};
+
+TEST_F(ServerTest, AHandlerThatStepsAsideHoldsUpNothingBehindIt) {
+  LongHandler handler;
+  Start(handler.Handler(), {.threads = 2});
+  const auto connection = Open();
+  std::thread caller([&] { EXPECT_EQ(Ask(*connection, "long")->message, "long"); });
+  EXPECT_TRUE(handler.AwaitSteppedAside());
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(Ask(*connection, "short")->message, "short");
+  handler.GoOn();
+  caller.join();
+}
+
+TEST_F(ServerTest, NobodyStepsAsideBeforeRequestsThatCameAlong) {
+  LongHandler handler;
+  Start(handler.Handler());
+  RawFrameClient client(address());
+  client.Greet();
+  client.Send(Request(1, "long") + Request(2, "short"));
+  EXPECT_FALSE(handler.AwaitSteppedAside());
+  handler.GoOn();
+  EXPECT_EQ(client.Receive()->header.request_id, 1u);
+  EXPECT_EQ(client.Receive()->header.request_id, 2u);
+}
+
+TEST_F(ServerTest, WhatWasAnsweredBeforeAHandlerStepsAsideIsSent) {
+  LongHandler handler;
+  Start(handler.Handler());
+  RawFrameClient client(address());
+  client.Greet();
+  client.Send(Request(1, "short") + Request(2, "long"));
+  EXPECT_TRUE(handler.AwaitSteppedAside());
+  EXPECT_EQ(client.Receive()->header.request_id, 1u);
+  handler.GoOn();
+  EXPECT_EQ(client.Receive()->header.request_id, 2u);
+}
+
+TEST_F(ServerTest, StoppingWaitsForWhoStepsAside) {
+  LongHandler handler;
+  Start(handler.Handler());
+  const auto connection = Open();
+  std::thread caller([&] { EXPECT_EQ(Ask(*connection, "long")->message, "long"); });
+  EXPECT_TRUE(handler.AwaitSteppedAside());
+  std::thread stopper([&] { server_.reset(); });
+  handler.GoOn();
+  stopper.join();
+  caller.join();
+}
+
 TEST_F(ServerTest, StoppingWaitsForTheAnswersToWhatIsBegun) {
   StartHolding();
   const auto connection = Open();
