@@ -9,6 +9,7 @@
 
 #include "client/file/file_io.h"
 #include "common/log.h"
+#include "common/transport/connection.h"
 
 namespace sheaf::client {
 namespace {
@@ -111,7 +112,9 @@ Result<size_t> OpenFile::Read(uint64_t offset, std::span<uint8_t> into) {
   const size_t fetched = read_ahead_.Read(offset, into);
   if (fetched == into.size() && fetched > 0) return fetched;
   IoWaiter waiter;
+  transport::ReceivesHere here;
   StartRead(ops_.data(), inode_, offset + fetched, into.subspan(fetched), waiter.Done());
+  here.Wait();
   ASSIGN_OR_RETURN(const size_t rest, waiter.Wait());
   return fetched + rest;
 }
@@ -240,19 +243,22 @@ Status OpenFile::Flush() {
   if (!writable_ || closed_) return Status::Ok();
   if (inode_->writes.state.Lock()->empty() && !inode_->IsDirty()) return TellFailure();
   Status flushed = ops_.behind().Flush(inode_);
+  std::optional<Status> ended = EndEarly();
+  const Status reported = ended ? *std::move(ended) : ops_.Sync(inode_);
+  if (Status told = TellFailure(); !told.ok()) return told;
+  return flushed.ok() ? reported : flushed;
+}
+
+// Ends the write-open before the handle, with the call that reports; nothing where it is to stay.
+std::optional<Status> OpenFile::EndEarly() {
   auto filed = filed_.Lock();
   // Written to again after an earlier Flush: then a call saved here is paid at the next write.
   const bool stays = filed->ended_early || filed->writing > 0 || filed->under != ops_.session() ||
                      !WriteBehind::IsEmpty(*inode_);
-  Status reported;
-  if (stays) {
-    reported = ops_.Sync(inode_);
-  } else {
-    reported = ops_.EndWriteOpen(who_, *inode_, filed->under);
-    if (reported.ok()) *filed = Filed{.under = Incarnation(), .ended_early = true};
-  }
-  if (Status told = TellFailure(); !told.ok()) return told;
-  return flushed.ok() ? reported : flushed;
+  if (stays) return std::nullopt;
+  Status reported = ops_.EndWriteOpen(who_, *inode_, filed->under);
+  if (reported.ok()) *filed = Filed{.under = Incarnation(), .ended_early = true};
+  return reported;
 }
 
 Status OpenFile::Truncate(uint64_t size) {

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 
 #include "client/file/file_ops.h"
 #include "client/file/inode_state.h"
@@ -56,6 +57,7 @@ class OpenFile : public File {
   Status TellFailure();
   // Files the handle if it is not, and keeps it filed until EndWriting.
   Status BeginWriting();
+  std::optional<Status> EndEarly();
   void EndWriting() { --filed_.Lock()->writing; }
 
   Result<size_t> WriteThrough(uint64_t offset, std::span<const uint8_t> from);

@@ -5,6 +5,7 @@
 
 #include "client/file/pieces.h"
 #include "common/log.h"
+#include "common/transport/connection.h"
 
 namespace sheaf::client {
 namespace {
@@ -113,6 +114,7 @@ size_t WriteBehind::Surplus(FileWrites::State& state) {
 
 void WriteBehind::Send(const File& file, Batch batch) {
   if (batch.ranges.empty()) return;
+  if (batch.ranges.size() > 1) transport::ReceivesHere::Forgo();
   *under_way_.Lock() += batch.ranges.size();
   for (WriteBuffer::Outgoing& range : batch.ranges) {
     const ChunkRange piece = FirstPiece(batch.view.layout, range.offset, range.bytes->size());
@@ -182,7 +184,9 @@ Status WriteBehind::Flush(const File& file) {
     before = state->failures;
     view = file->view();
   }
+  transport::ReceivesHere here;
   const uint64_t mark = SendAll(file);
+  here.Wait();
   auto state = file->writes.state.Lock();
   const auto until = std::chrono::steady_clock::now() + FlushTimeout();
   const bool sent = state.WaitUntil(file->writes.changed, until, [&] {

@@ -36,6 +36,11 @@ PendingCall* CallTable::Find(uint64_t id) {
   return found == calls_.end() ? nullptr : &found->second;
 }
 
+const PendingCall* CallTable::Find(uint64_t id) const {
+  const auto found = calls_.find(id);
+  return found == calls_.end() ? nullptr : &found->second;
+}
+
 bool CallTable::Cancel(uint64_t tag) {
   if (tag == 0) return false;
   for (auto& [id, call] : calls_) {

@@ -42,6 +42,7 @@ class CallTable {
   PendingCall* AdmitNext();
 
   PendingCall* Find(uint64_t id);
+  const PendingCall* Find(uint64_t id) const;
   // `id` was given out once; a late answer may name a call that has ended.
   bool WasIssued(uint64_t id) const { return id != 0 && id < next_id_; }
 

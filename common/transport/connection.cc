@@ -19,7 +19,6 @@
 #include "common/transport/link.h"
 
 namespace sheaf::transport {
-namespace {
 
 using std::chrono::milliseconds;
 
@@ -32,17 +31,17 @@ class FramedConnection final : public Connection {
     });
   }
 
-  // May be the last act of a `done`, on the receiving thread itself.
+  // May be the last act of a `done`, on the receiving thread itself or a caller that receives.
   ~FramedConnection() override {
     link_->Stop();
-    if (link_->IsReceivingThread()) {
+    if (link_->IsReceiver()) {
       receiver_.detach();
     } else {
       receiver_.join();
     }
   }
 
-  void Start(Call call, Done done) override { link_->Start(std::move(call), std::move(done)); }
+  void Start(Call call, Done done) override;
   void Cancel(uint64_t tag) override { link_->Cancel(tag); }
   Result<Reply> Run(Call call) override;
   bool IsBroken() const override { return link_->IsBroken(); }
@@ -54,24 +53,45 @@ class FramedConnection final : public Connection {
   std::thread receiver_;
 };
 
+namespace {
+
 // One waiting thread. Shared with `done`, which still notifies when the waiter may be gone.
 struct Latch {
   std::atomic<uint32_t> set = 0;
   std::optional<Result<Reply>> result;
 };
 
+// The innermost that is to be used up.
+thread_local ReceivesHere* receives_here = nullptr;
+
+}  // namespace
+
+void FramedConnection::Start(Call call, Done done) {
+  ReceivesHere* const scope = std::exchange(receives_here, nullptr);
+  if (scope == nullptr || link_->IsReceiver()) {
+    link_->Start(std::move(call), std::move(done));
+    return;
+  }
+  scope->call_ = link_->StartHere(std::move(call), std::move(done));
+  if (scope->call_ != 0) scope->link_ = link_;
+}
+
 Result<Reply> FramedConnection::Run(Call call) {
-  CHECK(!link_->IsReceivingThread(), "a blocking call on the thread that receives its answer");
+  CHECK(!link_->IsReceiver(), "a blocking call on the thread that receives its answer");
   auto latch = std::make_shared<Latch>();
-  link_->Start(std::move(call), [latch](Result<Reply> result) {
+  const std::shared_ptr<Link> link = link_;  // a `done` run here may drop the connection
+  const uint64_t id = link->StartHere(std::move(call), [latch](Result<Reply> result) {
     latch->result.emplace(std::move(result));
     latch->set.store(1, std::memory_order_release);
     latch->set.notify_one();
   });
-  // Bounded by the call's deadline, which the receiving thread keeps.
+  if (id != 0) link->ReceiveHere(id);
+  // Bounded by the call's deadline, which the receiver keeps.
   latch->set.wait(0, std::memory_order_acquire);
   return std::move(*latch->result);
 }
+
+namespace {
 
 // Receives what is there, waiting until `deadline` for the first of it.
 Status ReceiveSome(int fd, FrameParser* parser, Clock::Instant deadline) {
@@ -108,6 +128,18 @@ Result<Agreement> ExchangeHellos(int fd, FrameParser* parser, Clock::Instant dea
 
 }  // namespace
 
+ReceivesHere::ReceivesHere() : outer_(std::exchange(receives_here, this)) {}
+
+ReceivesHere::~ReceivesHere() { Wait(); }
+
+void ReceivesHere::Forgo() { receives_here = nullptr; }
+
+void ReceivesHere::Wait() {
+  if (!over_) receives_here = outer_;
+  over_ = true;
+  if (const auto link = std::exchange(link_, nullptr)) link->ReceiveHere(call_);
+}
+
 Result<std::shared_ptr<Connection>> Connection::Open(const Address& address,
                                                      const Options& options) {
   const Clock::Instant deadline = Clock::System().Now() + milliseconds(options.connect_timeout_ms);
@@ -118,9 +150,12 @@ Result<std::shared_ptr<Connection>> Connection::Open(const Address& address,
   if (!agreement.ok()) return agreement.status().With("connect to " + address.ToString());
   parser.set_limits(options.limits);
 
-  UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!wake.IsOpen()) return Status::FromErrno(errno, "connect to " + address.ToString());
-  auto link = std::make_shared<Link>(std::move(fd), std::move(wake), address, agreement->terms,
+  Link::Doorbells doorbells{UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+                            UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))};
+  if (!doorbells.receiver.IsOpen() || !doorbells.thread.IsOpen()) {
+    return Status::FromErrno(errno, "connect to " + address.ToString());
+  }
+  auto link = std::make_shared<Link>(std::move(fd), std::move(doorbells), address, agreement->terms,
                                      options.limits, std::move(parser));
   return std::shared_ptr<Connection>(std::make_shared<FramedConnection>(std::move(link)));
 }

@@ -13,15 +13,17 @@
 
 namespace sheaf::transport {
 
+class Link;
+
 // One call. Memory behind `payload` and `into` stays valid until the call is done.
 struct Call {
   Method method = Method::kNone;
-  std::string message;                // serialised request
-  std::span<const uint8_t> payload;   // sent after the message
-  std::span<uint8_t> into;            // receives the answer's payload; a longer one is kProtocol
-  Clock::Instant deadline{};          // on Clock::System()
-  uint32_t hop = 0;                   // at most kMaxHop
-  uint64_t tag = 0;                   // the caller's name for it, for Cancel; 0: none
+  std::string message;               // serialised request
+  std::span<const uint8_t> payload;  // sent after the message
+  std::span<uint8_t> into;           // receives the answer's payload; a longer one is kProtocol
+  Clock::Instant deadline{};         // on Clock::System()
+  uint32_t hop = 0;                  // at most kMaxHop
+  uint64_t tag = 0;                  // the caller's name for it, for Cancel; 0: none
 };
 
 struct Reply {
@@ -33,7 +35,7 @@ using Done = std::function<void(Result<Reply>)>;
 
 // The client end of one framed connection. Calls are multiplexed and pipelined, answered out of
 // order, and held back while the server's credits are used up (the wait counts against the
-// deadline). Thread-safe; one thread of its own receives.
+// deadline). Thread-safe; one thread of its own receives, or a caller that waits for its answer.
 //
 // A connection fails once: calls under way end with kUnavailable (the request may or may not have
 // been executed), later ones at once. It is then replaced by its pool.
@@ -48,13 +50,14 @@ class Connection {
   static Result<std::shared_ptr<Connection>> Open(const Address& address, const Options& options);
   virtual ~Connection() = default;
 
-  // `done` runs exactly once, on the receiving thread or, on failure, on the caller's: it must not
-  // block. Deadlines are kept to within 10 ms.
+  // `done` runs exactly once, on whichever thread receives or, on failure, on the caller's: it must
+  // not block. Deadlines are kept to within 10 ms.
   virtual void Start(Call call, Done done) = 0;
   // Ends the call begun with this tag, if it is still under way, with kCancelled: soon, whatever
   // the server does. The server is told; it may have executed the request.
   virtual void Cancel(uint64_t /*tag*/) {}
-  // Start and wait.
+  // Start and wait. Where nothing else is under way this thread receives the answer itself, and
+  // runs the `done` of whatever else ends meanwhile.
   virtual Result<Reply> Run(Call call) = 0;
 
   virtual bool IsBroken() const = 0;
@@ -62,6 +65,34 @@ class Connection {
   virtual uint32_t max_payload() const = 0;
   // Calls begun and not done: what the pool chooses by.
   virtual size_t under_way() const { return 0; }
+};
+
+// Says of the thread that makes it that the next call it begins with Connection::Start is one that
+// it waits for at once: so its answer may be received here, as that of Run. Between the two the
+// thread must not block.
+//
+//   ReceivesHere here;
+//   client.Read(place, into, waiter.Done());
+//   here.Wait();    // may return at once
+//   waiter.Wait();  // for what the call was part of
+class ReceivesHere {
+ public:
+  ReceivesHere();
+  ~ReceivesHere();  // waits, too
+  ReceivesHere(const ReceivesHere&) = delete;
+  ReceivesHere& operator=(const ReceivesHere&) = delete;
+
+  // Takes it back: this thread has more to begin than one call, or something else to do first.
+  static void Forgo();
+  // Until that call has ended, if it is received here.
+  void Wait();
+
+ private:
+  friend class FramedConnection;
+  ReceivesHere* const outer_;
+  std::shared_ptr<Link> link_;
+  uint64_t call_ = 0;
+  bool over_ = false;
 };
 
 // Connections by address, `per_address` each (calls take the least loaded), opened on demand and

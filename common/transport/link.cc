@@ -21,6 +21,7 @@ constexpr int kMaxBatches = 16;
 constexpr size_t kMaxUnsentBytes = 64 << 20;
 constexpr std::chrono::milliseconds kIdleWake{1000};
 
+// Whose receiver this thread is (or, of a receiving thread, will be again).
 thread_local const Link* receiving_here = nullptr;
 
 uint32_t MillisecondsLeft(Clock::Instant deadline) {
@@ -31,10 +32,10 @@ uint32_t MillisecondsLeft(Clock::Instant deadline) {
 
 }  // namespace
 
-Link::Link(UniqueFd socket, UniqueFd wake, const Address& peer, const ServerTerms& terms,
+Link::Link(UniqueFd socket, Doorbells doorbells, const Address& peer, const ServerTerms& terms,
            FrameLimits limits, FrameParser parser)
     : socket_(std::move(socket)),
-      wake_(std::move(wake)),
+      doorbells_(std::move(doorbells)),
       peer_(peer.ToString()),
       limits_(limits),
       max_payload_(std::min(terms.max_payload, limits.max_payload)),
@@ -42,7 +43,7 @@ Link::Link(UniqueFd socket, UniqueFd wake, const Address& peer, const ServerTerm
       parser_(std::move(parser)),
       calls_(terms) {}
 
-bool Link::IsReceivingThread() const { return receiving_here == this; }
+bool Link::IsReceiver() const { return receiving_here == this; }
 
 size_t Link::under_way() const {
   std::lock_guard lock(mutex_);
@@ -67,10 +68,12 @@ Status Link::Check(const Call& call) const {
   return Status::Ok();
 }
 
-void Link::Start(Call call, Done done) {
+uint64_t Link::Begin(Call call, Done done, bool here) {
   const Clock::Instant deadline = call.deadline;
   Status refused = Check(call);
+  uint64_t lent = 0;
   bool send = false;
+  bool rouse = false;
   bool wake = false;
   if (refused.ok()) {
     std::lock_guard lock(mutex_);
@@ -80,15 +83,70 @@ void Link::Start(Call call, Done done) {
       refused = Status(Code::kBusy, "call " + peer_ + ": too many calls under way (" +
                                         std::to_string(calls_.size()) + ")");
     } else {
-      calls_.Insert(std::move(call), std::move(done));
+      const uint64_t id = calls_.Insert(std::move(call), std::move(done)).id;
       AdmitWaiting();
-      send = !IsReceivingThread() && ClaimSending();
+      send = !IsReceiver() && ClaimSending();
+      if (here && Lend()) lent = id;
+      rouse = Rouse();
       wake = deadline < wakes_at_;
     }
   }
-  if (!refused.ok()) return done(std::move(refused));
+  if (!refused.ok()) {
+    done(std::move(refused));
+    return 0;
+  }
   if (send) SendQueued();
-  if (wake) Wake();
+  if (rouse) Ring(doorbells_.thread);
+  if (wake) Ring(doorbells_.receiver);
+  return lent;
+}
+
+// Makes this thread the receiver, if the receiving thread can do without: it is not at work and has
+// nothing else to wait for.
+bool Link::Lend() {
+  if (lent_ || stop_.load(std::memory_order_acquire)) return false;
+  const bool at_work = !rests_ && (calls_.size() > 1 || wakes_at_ == Clock::Instant::min());
+  if (at_work) return false;
+  rests_ = true;
+  lent_ = true;
+  wakes_at_ = Clock::Instant::min();
+  return true;
+}
+
+// Where nobody is the receiver the receiving thread becomes it; answers whether that is to be
+// woken.
+bool Link::Rouse() {
+  if (!rests_ || lent_) return false;
+  rests_ = false;
+  wakes_at_ = Clock::Instant::min();
+  return true;
+}
+
+void Link::GiveBack() {
+  bool rouse = false;
+  {
+    std::lock_guard lock(mutex_);
+    lent_ = false;
+    const bool something_left = calls_.size() > 0 || blocked_ || wants_role_ || !failure_.ok() ||
+                                stop_.load(std::memory_order_acquire);
+    rouse = something_left && Rouse();
+  }
+  if (rouse) Ring(doorbells_.thread);
+}
+
+bool Link::HasEnded(uint64_t call) const {
+  std::lock_guard lock(mutex_);
+  return calls_.Find(call) == nullptr;
+}
+
+void Link::ReceiveHere(uint64_t call) {
+  const Link* const before = std::exchange(receiving_here, this);
+  Progress progress = Progress::kNone;
+  do {
+    Poll(/*is_thread=*/false);
+  } while (Work(&progress) && !HasEnded(call));
+  receiving_here = before;
+  GiveBack();
 }
 
 void Link::Cancel(uint64_t tag) {
@@ -97,7 +155,7 @@ void Link::Cancel(uint64_t tag) {
     std::lock_guard lock(mutex_);
     wake = calls_.Cancel(tag) && wakes_at_ != Clock::Instant::min();
   }
-  if (wake) Wake();
+  if (wake) Ring(doorbells_.receiver);
 }
 
 void Link::AdmitWaiting() {
@@ -143,7 +201,7 @@ bool Link::SendBatch() {
   }
   const ssize_t sent = SendOnce();
   if (sent < 0) {
-    // A broken socket is noticed by the receiving thread, too, once it is shut down.
+    // A broken socket is noticed by the receiver, too, once it is shut down.
     if (errno != EAGAIN) shutdown(socket_.get(), SHUT_RDWR);
     StopSending(true);
     return false;
@@ -170,40 +228,79 @@ ssize_t Link::SendOnce() {
 }
 
 void Link::StopSending(bool blocked) {
+  bool rouse = false;
   {
     std::lock_guard lock(mutex_);
     sending_ = false;
     blocked_ = blocked;
+    rouse = blocked && Rouse();
   }
-  if (blocked && !IsReceivingThread()) Wake();
+  if (rouse) return Ring(doorbells_.thread);
+  if (blocked && !IsReceiver()) Ring(doorbells_.receiver);
 }
 
 void Link::Stop() {
   stop_.store(true, std::memory_order_release);
-  Wake();
+  Ring(doorbells_.receiver);
+  Ring(doorbells_.thread);
 }
 
-void Link::Wake() {
-  const int error = eventfd_write(wake_.get(), 1);
+void Link::Ring(const UniqueFd& doorbell) {
+  const int error = eventfd_write(doorbell.get(), 1);
   CHECK(error == 0, "write to an eventfd");
+}
+
+void Link::Silence(const UniqueFd& doorbell) {
+  eventfd_t count = 0;
+  (void)eventfd_read(doorbell.get(), &count);
 }
 
 void Link::Receive() {
   receiving_here = this;
   // The hello may have brought answers' bytes along; there are none to expect, and Next() says so.
   bool alive = Dispatch();
-  while (alive) {
-    if (stop_.load(std::memory_order_acquire)) {
-      Fail("closed by this side");
-      break;
-    }
-    const Progress progress = ReceiveOnce();
-    if (progress == Progress::kBroken || (progress == Progress::kSome && !Dispatch())) break;
-    ExpireCalls(Clock::System().Now());
-    SendDeferred();
-    if (progress == Progress::kNone) Poll();
+  while (alive && AwaitRole()) {
+    Progress progress = Progress::kNone;
+    alive = Work(&progress);
+    if (alive && progress == Progress::kNone) Poll(/*is_thread=*/true);
   }
   receiving_here = nullptr;
+}
+
+// The receiving thread's rest. Data for others does not wake it, the end of the connection does.
+// False when that has been dealt with.
+bool Link::AwaitRole() {
+  bool hung_up = false;
+  for (;;) {
+    {
+      std::lock_guard lock(mutex_);
+      if (!failure_.ok()) return false;
+      if (hung_up || stop_.load(std::memory_order_acquire)) {
+        wants_role_ = true;
+        (void)Rouse();
+      }
+      if (!rests_) return true;
+    }
+    // A caller that receives sees the end, too.
+    std::array<pollfd, 2> polled{
+        {{hung_up ? -1 : socket_.get(), POLLRDHUP, 0}, {doorbells_.thread.get(), POLLIN, 0}}};
+    poll(polled.data(), polled.size(), static_cast<int>(kIdleWake.count()));
+    if (polled[1].revents != 0) Silence(doorbells_.thread);
+    hung_up |= polled[0].revents != 0;
+  }
+}
+
+// What the receiver does between two waits; false when the connection has failed.
+bool Link::Work(Progress* progress) {
+  if (stop_.load(std::memory_order_acquire)) {
+    Fail("closed by this side");
+    return false;
+  }
+  *progress = ReceiveOnce();
+  if (*progress == Progress::kBroken || (*progress == Progress::kSome && !Dispatch())) return false;
+  ExpireCalls(Clock::System().Now());
+  SendDeferred();
+  return true;
 }
 
 Link::Progress Link::ReceiveOnce() {
@@ -349,8 +446,8 @@ void Link::Expire(uint64_t id) {
                                          (taken.admitted ? "" : " (for credits)")));
 }
 
-// What was queued on this thread, or left to it. A socket that was full is tried again each time: a
-// stream of answers must not keep requests waiting.
+// What the receiver has queued, or was left to it. A socket that was full is tried again each time:
+// a stream of answers must not keep requests waiting.
 void Link::SendDeferred() {
   {
     std::lock_guard lock(mutex_);
@@ -361,7 +458,7 @@ void Link::SendDeferred() {
   SendQueued();
 }
 
-void Link::Poll() {
+void Link::Poll(bool is_thread) {
   const Clock::Instant now = Clock::System().Now();
   Clock::Instant until{};
   bool blocked = false;
@@ -372,16 +469,16 @@ void Link::Poll() {
     blocked = blocked_;
   }
   const auto wait = std::chrono::ceil<std::chrono::milliseconds>(until - now).count();
-  std::array<pollfd, 2> polled{{
+  std::array<pollfd, 3> polled{{
       {socket_.get(), static_cast<short>(blocked ? POLLIN | POLLOUT : POLLIN), 0},
-      {wake_.get(), POLLIN, 0},
+      {doorbells_.receiver.get(), POLLIN, 0},
+      {doorbells_.thread.get(), POLLIN, 0},
   }};
-  poll(polled.data(), polled.size(), static_cast<int>(std::max<int64_t>(wait, 0)));
-  if (polled[1].revents & POLLIN) {
-    eventfd_t count = 0;
-    (void)eventfd_read(wake_.get(), &count);
-  }
+  poll(polled.data(), is_thread ? 3 : 2, static_cast<int>(std::max<int64_t>(wait, 0)));
+  if (polled[2].revents != 0) Silence(doorbells_.thread);
   std::lock_guard lock(mutex_);
+  if (is_thread && rests_) return;  // the role was lent meanwhile, with all that belongs to it
+  if (polled[1].revents != 0) Silence(doorbells_.receiver);
   wakes_at_ = Clock::Instant::min();
 }
 
