@@ -173,12 +173,16 @@ Result<FileAttr> ClientImpl::Link(const Credentials& who, InodeId inode, InodeId
   return files_->Present(answer.attr());
 }
 
-Status ClientImpl::Unlink(const Credentials& who, InodeId parent, std::string_view name) {
+Status ClientImpl::Unlink(const Credentials& who, InodeId parent, std::string_view name,
+                          std::optional<FileAttr>* parent_after) {
   RETURN_IF_ERROR(CheckName(name));
   proto::UnlinkRequest request;
   request.set_parent(parent.value());
   request.set_name(std::string(name));
-  return meta_->Unlink(who, std::move(request)).status();
+  request.set_tell_parent(parent_after != nullptr);
+  ASSIGN_OR_RETURN(const auto answer, meta_->Unlink(who, std::move(request)));
+  if (answer.has_parent()) *parent_after = AttrFromProto(answer.parent());
+  return Status::Ok();
 }
 
 Status ClientImpl::Rmdir(const Credentials& who, InodeId parent, std::string_view name) {

@@ -36,7 +36,8 @@ class ClientImpl : public Client, private PathCalls {
   Result<std::string> Readlink(const Credentials& who, InodeId inode) override;
   Result<FileAttr> Link(const Credentials& who, InodeId inode, InodeId new_parent,
                         std::string_view new_name) override;
-  Status Unlink(const Credentials& who, InodeId parent, std::string_view name) override;
+  Status Unlink(const Credentials& who, InodeId parent, std::string_view name,
+                std::optional<FileAttr>* parent_after = nullptr) override;
   Status Rmdir(const Credentials& who, InodeId parent, std::string_view name) override;
   Status Rename(const Credentials& who, InodeId parent, std::string_view name, InodeId new_parent,
                 std::string_view new_name, uint32_t flags) override;

@@ -171,7 +171,9 @@ class Client {
   virtual Result<std::string> Readlink(const Credentials& who, InodeId inode) = 0;
   virtual Result<FileAttr> Link(const Credentials& who, InodeId inode, InodeId new_parent,
                                 std::string_view new_name) = 0;
-  virtual Status Unlink(const Credentials& who, InodeId parent, std::string_view name) = 0;
+  // `parent_after`, where given: the directory after the change, if the service told it.
+  virtual Status Unlink(const Credentials& who, InodeId parent, std::string_view name,
+                        std::optional<FileAttr>* parent_after = nullptr) = 0;
   virtual Status Rmdir(const Credentials& who, InodeId parent, std::string_view name) = 0;
   // `flags`: Linux RENAME_NOREPLACE and RENAME_EXCHANGE.
   virtual Status Rename(const Credentials& who, InodeId parent, std::string_view name,
@@ -183,6 +185,7 @@ class Client {
     std::shared_ptr<File> file;
     FileAttr attr;
     bool created = false;
+    std::optional<FileAttr> parent;  // the directory after the change, if the service told it
   };
   virtual Result<Created> Create(const Credentials& who, InodeId parent, std::string_view name,
                                  uint32_t mode, int flags) = 0;

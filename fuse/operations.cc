@@ -80,7 +80,11 @@ const fuse_lowlevel_ops& Operations::Table() {
 
 Operations::Operations(Client* client, const MountOptions& options, Metrics* metrics,
                        const Clock* clock)
-    : client_(client), options_(options), clock_(clock), credentials_(clock) {
+    : client_(client),
+      options_(options),
+      clock_(clock),
+      credentials_(clock),
+      directory_attrs_(std::chrono::duration_cast<Clock::Instant>(options.attr_timeout)) {
   AddMetrics(metrics);
 }
 
@@ -182,6 +186,7 @@ fuse_entry_param Operations::EntryOf(const FileAttr& attr) const {
 
 void Operations::ReplyAttr(fuse_req_t request, const FileAttr& attr) {
   const struct stat answer = ToStat(attr);
+  directory_attrs_.Seen(attr);
   inodes_.SetSentVersion(attr.inode, attr.version);
   fuse_reply_attr(request, &answer, options_.attr_timeout.count());
 }
@@ -191,6 +196,7 @@ Status Operations::ReplyEntry(fuse_req_t request, Result<FileAttr> attr) {
   ASSIGN_OR_RETURN(const FileAttr stamped, Stamped(std::move(attr).value()));
   const fuse_entry_param entry = EntryOf(stamped);
   inodes_.AddLookup(stamped.inode);
+  directory_attrs_.Seen(stamped);
   inodes_.SetSentVersion(stamped.inode, stamped.version);
   // The kernel gave up waiting: it holds no reference, so neither do we.
   if (fuse_reply_entry(request, &entry) == -ENOENT) inodes_.Forget(stamped.inode, 1);

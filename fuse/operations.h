@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/metrics.h"
 #include "fuse/credentials.h"
+#include "fuse/directory_attrs.h"
 #include "fuse/handle_table.h"
 #include "fuse/inode_table.h"
 #include "fuse/libfuse.h"
@@ -71,7 +72,8 @@ enum class Operation : uint8_t {
 //    did not get it.
 // 2. Attributes sent are never older than a change made through this mount: of a file that was
 //    written, the times are stamped first (so that no later close changes times that a caller has
-//    seen), the length is as the client knows it, and a directory page is not used after a change.
+//    seen), the length is as the client knows it, a directory page is not used after a change, and
+//    a directory's attributes are asked for anew unless the last change told them.
 //
 // Thread-safe.
 class Operations {
@@ -162,6 +164,14 @@ class Operations {
   // after the change and before its reply, so that a page asked for earlier is always seen as old.
   void NoteChange() { mutations_.fetch_add(1, std::memory_order_acq_rel); }
 
+  // The same of a change that may have changed directories. `parent`: the only one, if it was told.
+  void NoteDirectoryChange(const std::optional<FileAttr>& parent = std::nullopt,
+                           const DirectoryAttrs::Before& before = {}) {
+    NoteChange();
+    if (parent) return directory_attrs_.Tell(*parent, before);
+    directory_attrs_.Forget();
+  }
+
   // Stamps times of writes made through this mount, so that attributes asked for next are final;
   // answers these if there was something to stamp.
   Result<std::optional<FileAttr>> Stamp(InodeId inode);
@@ -209,6 +219,7 @@ class Operations {
   const Clock* const clock_;
   CredentialSource credentials_;
   InodeTable inodes_;
+  DirectoryAttrs directory_attrs_;
   HandleTable<FileHandle> files_;
   HandleTable<DirectoryHandle> directories_;
   std::atomic<uint64_t> mutations_{0};

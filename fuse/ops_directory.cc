@@ -71,6 +71,7 @@ size_t Operations::AddPlus(fuse_req_t request, std::span<char> into, const Direc
   fuse_entry_param param{};
   if (grant) {
     param = EntryOf(*entry.attr);
+    directory_attrs_.Seen(*entry.attr);
   } else {
     param.attr.st_ino = entry.inode.value();
     param.attr.st_mode = entry.type;

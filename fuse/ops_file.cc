@@ -83,8 +83,9 @@ Status Operations::Create(fuse_req_t request, fuse_ino_t parent, const char* nam
                           fuse_file_info* info) {
   const Credentials who = credentials_.Of(request);
   const uint64_t xattr_changes = xattr_changes_.load();
+  const DirectoryAttrs::Before before = directory_attrs_.Begin(clock_->Now());
   auto result = client_->Create(who, InodeId(parent), name, mode, info->flags);
-  NoteChange();
+  NoteDirectoryChange(result.ok() ? result->parent : std::nullopt, before);
   if (!result.ok()) return result.status();
   Client::Created& created = *result;
   ASSIGN_OR_RETURN(const FileAttr attr, Stamped(created.attr));

@@ -32,6 +32,11 @@ Status Operations::Lookup(fuse_req_t request, fuse_ino_t parent, const char* nam
 void Operations::Forget(fuse_ino_t inode, uint64_t count) { inodes_.Forget(InodeId(inode), count); }
 
 Status Operations::GetAttr(fuse_req_t request, fuse_ino_t inode, fuse_file_info*) {
+  if (const auto known = directory_attrs_.Find(InodeId(inode), clock_->Now())) {
+    const struct stat answer = ToStat(known->attr);
+    fuse_reply_attr(request, &answer, std::chrono::duration<double>(known->trusted_for).count());
+    return Status::Ok();
+  }
   const fuse_ctx* context = fuse_req_ctx(request);
   ASSIGN_OR_RETURN(const auto stamped, Stamp(InodeId(inode)));
   if (stamped) {
@@ -73,7 +78,7 @@ Status Operations::SetAttr(fuse_req_t request, fuse_ino_t inode, struct stat* at
   ASSIGN_OR_RETURN(const Credentials who, AttributeChanger(request, InodeId(inode), change));
   auto changed = client_->SetAttr(who, InodeId(inode), change,
                                   handle == nullptr ? nullptr : handle->file.get());
-  NoteChange();
+  NoteDirectoryChange();
   if (!changed.ok()) return changed.status();
   ReplyAttr(request, *changed);
   return Status::Ok();
@@ -90,7 +95,7 @@ Status Operations::MakeNode(fuse_req_t request, fuse_ino_t parent, const char* n
                             dev_t rdev) {
   const Credentials who = credentials_.Of(request);
   auto made = client_->Mknod(who, InodeId(parent), name, mode, rdev);
-  NoteChange();
+  NoteDirectoryChange();
   return ReplyEntry(request, std::move(made));
 }
 
@@ -98,20 +103,23 @@ Status Operations::MakeDirectory(fuse_req_t request, fuse_ino_t parent, const ch
                                  mode_t mode) {
   const Credentials who = credentials_.Of(request);
   auto made = client_->Mkdir(who, InodeId(parent), name, mode);
-  NoteChange();
+  NoteDirectoryChange();
   return ReplyEntry(request, std::move(made));
 }
 
 Status Operations::Unlink(fuse_req_t request, fuse_ino_t parent, const char* name) {
-  Status status = client_->Unlink(credentials_.Of(request), InodeId(parent), name);
-  NoteChange();
+  const Credentials who = credentials_.Of(request);
+  const DirectoryAttrs::Before before = directory_attrs_.Begin(clock_->Now());
+  std::optional<FileAttr> parent_after;
+  Status status = client_->Unlink(who, InodeId(parent), name, &parent_after);
+  NoteDirectoryChange(parent_after, before);
   if (status.ok()) fuse_reply_err(request, 0);
   return status;
 }
 
 Status Operations::RemoveDirectory(fuse_req_t request, fuse_ino_t parent, const char* name) {
   Status status = client_->Rmdir(credentials_.Of(request), InodeId(parent), name);
-  NoteChange();
+  NoteDirectoryChange();
   if (status.ok()) fuse_reply_err(request, 0);
   return status;
 }
@@ -120,7 +128,7 @@ Status Operations::SymLink(fuse_req_t request, const char* target, fuse_ino_t pa
                            const char* name) {
   const Credentials who = credentials_.Of(request);
   auto made = client_->Symlink(who, InodeId(parent), name, target);
-  NoteChange();
+  NoteDirectoryChange();
   return ReplyEntry(request, std::move(made));
 }
 
@@ -128,7 +136,7 @@ Status Operations::Rename(fuse_req_t request, fuse_ino_t parent, const char* nam
                           fuse_ino_t new_parent, const char* new_name, unsigned int flags) {
   Status status = client_->Rename(credentials_.Of(request), InodeId(parent), name,
                                   InodeId(new_parent), new_name, flags);
-  NoteChange();
+  NoteDirectoryChange();
   if (status.ok()) fuse_reply_err(request, 0);
   return status;
 }
@@ -137,7 +145,7 @@ Status Operations::Link(fuse_req_t request, fuse_ino_t inode, fuse_ino_t new_par
                         const char* new_name) {
   const Credentials who = credentials_.Of(request);
   auto linked = client_->Link(who, InodeId(inode), InodeId(new_parent), new_name);
-  NoteChange();
+  NoteDirectoryChange();
   return ReplyEntry(request, std::move(linked));
 }
 

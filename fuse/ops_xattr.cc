@@ -33,7 +33,7 @@ Status Operations::SetXattr(fuse_req_t request, fuse_ino_t inode, const char* na
   // Counted before the memory of absence is cleared: a lookup under way keeps no stale answer.
   xattr_changes_.fetch_add(1);
   if (name == kCapabilityName) inodes_.SetNoCapabilities(InodeId(inode), {});
-  NoteChange();
+  NoteDirectoryChange();
   if (status.ok()) fuse_reply_err(request, 0);
   return status;
 }
@@ -68,7 +68,7 @@ Status Operations::ListXattr(fuse_req_t request, fuse_ino_t inode, size_t size) 
 
 Status Operations::RemoveXattr(fuse_req_t request, fuse_ino_t inode, const char* name) {
   Status status = client_->RemoveXattr(credentials_.Of(request), InodeId(inode), name);
-  NoteChange();
+  NoteDirectoryChange();
   if (status.ok()) fuse_reply_err(request, 0);
   return status;
 }

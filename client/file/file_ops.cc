@@ -129,6 +129,7 @@ Result<Client::Created> FileOps::Create(const Credentials& who, InodeId parent,
   request.set_exclusive((flags & O_EXCL) != 0);
   // An existing file is truncated below, with this client's writes held up.
   request.set_open_flags(static_cast<uint32_t>(flags & ~O_TRUNC));
+  request.set_tell_parent(true);
   const Incarnation session = identity_.incarnation();
   ASSIGN_OR_RETURN(const proto::CreateResponse answer, meta_.Create(who, std::move(request)));
   RETURN_IF_ERROR(CheckRegular(answer.attr()));
@@ -137,7 +138,9 @@ Result<Client::Created> FileOps::Create(const Credentials& who, InodeId parent,
     ASSIGN_OR_RETURN(FileAttr emptied, Truncate(who, file->inode(), 0, WantsWrite(flags)));
     file->SetOpenedAttr(emptied);
   }
-  return Client::Created{.file = file, .attr = file->OpenedAttr(), .created = answer.created()};
+  Client::Created created{.file = file, .attr = file->OpenedAttr(), .created = answer.created()};
+  if (answer.has_parent()) created.parent = AttrFromProto(answer.parent());
+  return created;
 }
 
 Result<FileAttr> FileOps::SetAttr(const Credentials& who, InodeId inode, const AttrChange& change,

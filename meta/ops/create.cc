@@ -39,7 +39,9 @@ Result<proto::CreateResponse> CreateNew(OpContext& ctx, const proto::CreateReque
   RETURN_IF_ERROR(PlaceFile(ctx, parent, request.chunk_size_log2(), file));
   if (WantsWrite(request.open_flags())) RETURN_IF_ERROR(BeginWriteOpen(ctx, file));
   RETURN_IF_ERROR(FinishCreation(ctx, parent, request.name(), file));
-  return Answer(file, true);
+  proto::CreateResponse answer = Answer(file, true);
+  if (request.tell_parent()) FillAttr(parent, answer.mutable_parent());
+  return answer;
 }
 
 }  // namespace

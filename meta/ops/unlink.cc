@@ -26,6 +26,7 @@ Result<proto::UnlinkResponse> Unlink(OpContext& ctx, const proto::UnlinkRequest&
   proto::UnlinkResponse answer;
   answer.set_inode(inode.id.value());
   answer.set_nlink(inode.nlink);
+  if (request.tell_parent()) FillAttr(parent, answer.mutable_parent());
   return answer;
 }
 

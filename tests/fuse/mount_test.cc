@@ -341,6 +341,48 @@ TEST_F(MountTest, AsksNotBeforeEachWriteForCapabilities) {
   EXPECT_LT(client_.xattr_reads() - before, 50u);
 }
 
+TEST_F(MountTest, AsksNotForADirectoryThatAChangeHasTold) {
+  ASSERT_EQ(mkdir(Path("d").c_str(), 0755), 0);
+  WriteFile(Path("d/first"), "x");
+  const uint64_t before = client_.attr_reads();
+  for (int i = 0; i < 50; ++i) {
+    const std::string name = Path("d/f" + std::to_string(i));
+    WriteFile(name, "x");
+    ASSERT_EQ(unlink(name.c_str()), 0);
+  }
+  EXPECT_LT(client_.attr_reads() - before, 25u);
+}
+
+TEST_F(MountTest, ShowsADirectoryAsItsLastChangeLeftIt) {
+  ASSERT_EQ(mkdir(Path("d").c_str(), 0755), 0);
+  WriteFile(Path("d/a"), "x");
+  const auto mtime = [&] {
+    const struct stat attr = Stat(Path("d"));
+    return std::make_pair(attr.st_mtim.tv_sec, attr.st_mtim.tv_nsec);
+  };
+  auto last = mtime();
+  const auto changed = [&](int result) {
+    EXPECT_EQ(result, 0) << strerror(errno);
+    return std::exchange(last, mtime()) < last;
+  };
+  EXPECT_TRUE(changed(rename(Path("d/a").c_str(), Path("d/b").c_str())));
+  EXPECT_TRUE(changed(link(Path("d/b").c_str(), Path("d/c").c_str())));
+  EXPECT_TRUE(changed(unlink(Path("d/b").c_str())));
+  EXPECT_TRUE(changed(mkdir(Path("d/e").c_str(), 0755)));
+  EXPECT_EQ(Stat(Path("d")).st_nlink, 3u);
+  EXPECT_TRUE(changed(symlink("x", Path("d/s").c_str())));
+  EXPECT_TRUE(changed(mkfifo(Path("d/p").c_str(), 0600)));
+  EXPECT_TRUE(changed(rmdir(Path("d/e").c_str())));
+  EXPECT_EQ(Stat(Path("d")).st_nlink, 2u);
+  WriteFile(Path("d/last"), "x");
+  ASSERT_EQ(chmod(Path("d").c_str(), 0700), 0);
+  EXPECT_EQ(Stat(Path("d")).st_mode & 07777, 0700u);
+  const timespec times[2] = {{1000, 1}, {2000, 5}};
+  WriteFile(Path("d/more"), "x");
+  ASSERT_EQ(utimensat(AT_FDCWD, Path("d").c_str(), times, 0), 0);
+  EXPECT_EQ(Stat(Path("d")).st_mtim.tv_sec, 2000);
+}
+
 TEST_F(MountTest, MakesNodesAndSymlinks) {
   ASSERT_EQ(mkfifo(Path("fifo").c_str(), 0600), 0);
   EXPECT_TRUE(S_ISFIFO(Stat(Path("fifo")).st_mode));

@@ -269,6 +269,7 @@ Result<FileAttr> FakeClient::Lookup(const Credentials&, InodeId parent, std::str
 }
 
 Result<FileAttr> FakeClient::GetAttr(const Credentials&, InodeId inode) {
+  attr_reads_.fetch_add(1);
   std::lock_guard lock(mutex_);
   ASSIGN_OR_RETURN(Inode * found, Find(inode));
   return Live(*found);
@@ -337,12 +338,14 @@ Result<FileAttr> FakeClient::Link(const Credentials&, InodeId inode, InodeId new
   return found->attr;
 }
 
-Status FakeClient::Unlink(const Credentials&, InodeId parent, std::string_view name) {
+Status FakeClient::Unlink(const Credentials&, InodeId parent, std::string_view name,
+                          std::optional<FileAttr>* parent_after) {
   std::lock_guard lock(mutex_);
   ASSIGN_OR_RETURN(const InodeId child, Child(parent, name));
   if (inodes_[child]->attr.IsDirectory()) return {Code::kIsDirectory, "fake: is a directory"};
   RemoveEntry(inodes_[parent].get(), name);
   DropLink(child);
+  if (parent_after != nullptr) *parent_after = inodes_[parent]->attr;
   return Status::Ok();
 }
 
@@ -425,6 +428,7 @@ Result<Client::Created> FakeClient::Create(const Credentials& who, InodeId paren
     if (child.status().code() != Code::kNotFound) return child.status();
     ASSIGN_OR_RETURN(created.attr, Make(who, parent, name, S_IFREG | (mode & 07777)));
     created.created = true;
+    created.parent = inodes_[parent]->attr;
   }
   ASSIGN_OR_RETURN(created.file, Open(who, created.attr.inode, flags));
   created.attr = inodes_[created.attr.inode]->attr;

@@ -34,6 +34,7 @@ class FakeClient : public Client {
   // Calls of ReadDirectory, Sync and GetXattr so far.
   uint64_t directory_reads() const { return directory_reads_.load(); }
   uint64_t syncs() const { return syncs_.load(); }
+  uint64_t attr_reads() const { return attr_reads_.load(); }
   uint64_t xattr_reads() const { return xattr_reads_.load(); }
   // Called by Lookup and ReadDirectory once their answers are made, before they are given: what the
   // call does overtakes them. To be set while no call is under way.
@@ -54,7 +55,8 @@ class FakeClient : public Client {
   Result<std::string> Readlink(const Credentials& who, InodeId inode) override;
   Result<FileAttr> Link(const Credentials& who, InodeId inode, InodeId new_parent,
                         std::string_view new_name) override;
-  Status Unlink(const Credentials& who, InodeId parent, std::string_view name) override;
+  Status Unlink(const Credentials& who, InodeId parent, std::string_view name,
+                std::optional<FileAttr>* parent_after = nullptr) override;
   Status Rmdir(const Credentials& who, InodeId parent, std::string_view name) override;
   Status Rename(const Credentials& who, InodeId parent, std::string_view name, InodeId new_parent,
                 std::string_view new_name, uint32_t flags) override;
@@ -143,6 +145,7 @@ class FakeClient : public Client {
   std::function<void()> before_answers_;
   std::atomic<uint64_t> directory_reads_{0};
   std::atomic<uint64_t> syncs_{0};
+  std::atomic<uint64_t> attr_reads_{0};
   std::atomic<uint64_t> xattr_reads_{0};
 };
 
