@@ -134,6 +134,7 @@ Status StorageDaemon::OpenEngines(const StorageConfig& config) {
     locals.push_back({dir.uuid(), engines_.back().get(), dir.path()});
   }
   PeerLinks::Options links;
+  if (!config.near_stages) links.boot_id = addresses_.boot_id();
   links.on_tick = [this] { replicas_->Tick(); };
   peers_ = std::make_unique<PeerLinks>(std::move(links));
   ResyncMover::Options moving;

@@ -533,7 +533,8 @@ Result<std::optional<StageForward::Route>> ChainReplica::RouteOfStage(
   }
   if (stopped_ || version != core_.version() || !found || before != from)
     return Status(Code::kWrongChain, "chain " + ToString(chain_) + ": it has changed meanwhile");
-  if (!behind || env_.peers == nullptr) return std::optional<StageForward::Route>();
+  if (!behind || env_.peers == nullptr || !env_.peers->TakesStages(*behind))
+    return std::optional<StageForward::Route>();
   return std::optional(StageForward::Route{.peers = env_.peers,
                                            .key = {chain_, version, self_, next_stage_++},
                                            .to = *behind,

@@ -16,6 +16,8 @@ class Peers {
  public:
   virtual ~Peers() = default;
   virtual void Call(TargetId to, transport::Call call, transport::Done done) = 0;
+  // Whether it is worth sending it a large payload ahead of its change. Thread-safe.
+  virtual bool TakesStages(TargetId /*to*/) { return true; }
 };
 
 }  // namespace sheaf::storage

@@ -21,9 +21,8 @@ class DataHandler {
  public:
   struct Options {
     uint32_t max_payload = transport::kDefaultMaxPayload;
-    // Payloads from here on go ahead of their changes (storage/replica/staging.h); 0: none. Our client
-    // cuts its writes into pieces of 1 MiB, which follow one another down a chain nearly as parts do.
-    uint32_t stage_from = 2 << 20;
+    // Payloads from here on go ahead of their changes (storage/replica/staging.h); 0: none.
+    uint32_t stage_from = 1 << 20;
   };
   // Whether a request that waited is still wanted; may be empty.
   using StillWanted = std::function<Status()>;

@@ -62,14 +62,22 @@ void PeerLinks::Update(const proto::ClusterMap& map) {
     const auto address = Address::Parse(row.addresses().framed());
     if (!address.ok()) continue;
     Node& node = nodes_[row.id()];
-    if (node.address.ToString() == address->ToString()) continue;
-    node = {*address, {}};
+    if (node.address.ToString() != address->ToString()) node = {*address, true, {}};
+    node.takes_stages =
+        options_.boot_id.empty() || row.addresses().boot_id() != options_.boot_id;
   }
 }
 
 void PeerLinks::Fail(transport::Done done, Status status) {
   failed_.push_back({std::move(done), std::move(status)});
   changed_.notify_all();
+}
+
+bool PeerLinks::TakesStages(TargetId to) {
+  std::lock_guard lock(mutex_);
+  const auto target = node_of_.find(to.value());
+  const auto node = target == node_of_.end() ? nodes_.end() : nodes_.find(target->second);
+  return node != nodes_.end() && node->second.takes_stages;
 }
 
 uint32_t PeerLinks::LaneOf(const transport::Call& call) {

@@ -40,6 +40,9 @@ class PeerLinks final : public Peers {
   struct Options {
     std::chrono::milliseconds tick{50};
     std::function<void()> on_tick;
+    // Servers with this boot id are sent no stages: a hop on one machine keeps two processors busy by
+    // itself, and nothing is won by two hops at once. Empty: all are.
+    std::string boot_id;
   };
   explicit PeerLinks(Options options);
   // As Stop.
@@ -50,6 +53,7 @@ class PeerLinks final : public Peers {
   // Where targets are by now.
   void Update(const proto::ClusterMap& map);
   void Call(TargetId to, transport::Call call, transport::Done done) override;
+  bool TakesStages(TargetId to) override;
   // Calls under way end with an error; later ones fail, which those who wait for them are told until
   // Stop.
   void EndCalls();
@@ -59,6 +63,7 @@ class PeerLinks final : public Peers {
  private:
   struct Node {
     Address address;
+    bool takes_stages = true;
     std::array<std::shared_ptr<transport::Connection>, 2 * (transport::kMaxHop + 1)> connections;
   };
   using Wanted = std::pair<uint32_t, uint32_t>;  // node, lane

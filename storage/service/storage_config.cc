@@ -44,6 +44,7 @@ Result<StorageConfig> StorageConfig::Read(ConfigFile file, const std::string& na
   file.Read("scrub_mib_per_s", &config.scrub_mib_per_s, 0, 100'000);
   file.Read("resync_mib_per_s", &config.resync_mib_per_s, 0, 100'000);
   file.Read("stage_from_kib", &config.stage_from_kib, 0, 65536);
+  file.Read("near_stages", &config.near_stages);
   ReadLogOptions(file, &config.log);
   RETURN_IF_ERROR(file.Finish());
   RETURN_IF_ERROR(config.Validate(name));

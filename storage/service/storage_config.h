@@ -26,7 +26,8 @@ struct StorageConfig {
   uint64_t capacity_mib = 0;               // of each target; 0: all its disk has
   uint64_t scrub_mib_per_s = 32;           // of each target; 0: off
   uint64_t resync_mib_per_s = 256;         // sent to members that catch up; 0: no limit
-  uint32_t stage_from_kib = 2048;          // larger writes go down chains while received; 0: none
+  uint32_t stage_from_kib = 1024;          // such writes go down chains while received; 0: none
+  bool near_stages = false;                // ... to servers on this machine, too
   LogOptions log;
 
   // kUsage names file, key, value and what is accepted.

@@ -127,6 +127,13 @@ class Server:
         with open(self.config, "w") as file:
             file.write(text.replace(one, 'targets = ["%s", "%s-b"]' % (self.data, self.data)))
 
+    def configure(self, line):
+        """One more line of its configuration, from the next start on."""
+        with open(self.config) as file:
+            text = file.read()
+        with open(self.config, "w") as file:
+            file.write(line + "\n" + text)
+
     def pid(self):
         try:
             with open(self.pid_file) as file:

@@ -97,6 +97,8 @@ class FaultsTest(ReplicasTest):
 
     def test_the_application_only_waits_and_nothing_is_lost(self):
         with self.cluster() as cluster:
+            if self.random.random() < 0.5:
+                self.pass_on_early(cluster)
             second = Mount(cluster, "second", NO_CACHE)
             second.start()
             load = ReplicatedLoad([cluster.mount, second.path], SEED)
@@ -111,6 +113,14 @@ class FaultsTest(ReplicasTest):
             cluster.fuse.stop()
             self.assertClean(cluster)
             self.assertReplicasEqual(cluster)
+
+    def pass_on_early(self, cluster):
+        """Payloads go down the chains while they are received, as between machines."""
+        cluster.down()
+        for server in cluster.storage:
+            server.configure("near_stages = true\nstage_from_kib = 4")
+        cluster.up()
+        say("with stages")
 
     def round(self, number, fault, cluster, load):
         load.pace.go_on()

@@ -35,10 +35,14 @@ class PeerLinksTest : public ::testing::Test {
         {.terms = {.request_credits = kCredits}});
     CHECK(server.ok(), server.status().ToString());
     server_ = std::move(*server);
+    PutOn("there");
+  }
+  void PutOn(const std::string& machine) {
     proto::ClusterMap map;
     proto::Node* node = map.add_nodes();
     node->set_id(2);
     node->mutable_addresses()->set_framed(server_->address().ToString());
+    node->mutable_addresses()->set_boot_id(machine);
     proto::Target* target = map.add_targets();
     target->set_id(kTarget.value());
     target->set_node_id(2);
@@ -66,7 +70,7 @@ class PeerLinksTest : public ::testing::Test {
 
   std::atomic<uint32_t> changes_ = 0;
   std::unique_ptr<FrameServer> server_;
-  PeerLinks links_{{}};
+  PeerLinks links_{{.boot_id = "here"}};
 };
 
 // They are answered when they are committed, and a token is what commits them.
@@ -82,6 +86,15 @@ TEST_F(PeerLinksTest, ChangesThatTakeAllCreditsDoNotHoldUpWhatTheyWaitFor) {
     EXPECT_TRUE(answer.get().ok());
   }
   EXPECT_EQ(changes_, kCredits);
+}
+
+TEST_F(PeerLinksTest, NothingIsStagedOnOneMachine) {
+  EXPECT_TRUE(links_.TakesStages(kTarget));
+  PutOn("here");
+  EXPECT_FALSE(links_.TakesStages(kTarget));
+  PutOn("there");
+  EXPECT_TRUE(links_.TakesStages(kTarget));
+  EXPECT_FALSE(links_.TakesStages(TargetId(9))) << "it is not in the map";
 }
 
 TEST_F(PeerLinksTest, CallsFailThatFindNoTargetOrAreMadeTooLate) {
