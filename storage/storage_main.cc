@@ -36,6 +36,8 @@ constexpr const char* kConfigHelp = R"(Configuration (TOML; unknown keys are err
   buffer_mib      data buffers of all reactors together, MiB, 16 to 65536 (128)
   slab_mib        size of one slab file, MiB, 64 to 65536 (256)
   resync_mib_per_s sent in all to replicas that catch up, MiB/s; 0: no limit (256)
+  stage_from_kib  so large writes go to the next machine while they come in, KiB; 0: none (1024)
+  near_stages     ... to servers on this machine, too (false)
   scrub_mib_per_s each target's chunks are read and verified so fast, MiB/s; 0: not at all (32)
   capacity_mib    of each target, MiB; 0: all that its disk has (0)
 )";
