@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,8 +32,18 @@ struct Shared {
   std::atomic<bool> stop;
 };
 
+// A history is searched as deep as it has operations; with sanitizers each takes much of the stack.
+void RaiseStackLimit() {
+  constexpr rlim_t kStackBytes = 64 << 20;  // less than what is kept free below any stack
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur >= kStackBytes) return;
+  limit.rlim_cur = std::min(kStackBytes, limit.rlim_max);
+  (void)::setrlimit(RLIMIT_STACK, &limit);
+}
+
 std::string Run(uint64_t seed, bool verbose, RunTotals* totals) {
   CHECK(SetLogLevel("error").ok(), "log level");
+  RaiseStackLimit();
   const Schedule schedule = Schedule::FromSeed(seed);
   if (verbose) std::printf("%s", schedule.ToString().c_str());
   World world(schedule, verbose);
