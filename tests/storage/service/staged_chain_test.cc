@@ -79,6 +79,7 @@ struct Node {
     options.reactors = 2;
     options.buffer_bytes = 32 << 20;
     options.limits.tick = std::chrono::milliseconds(5);
+    options.limits.room_wait = std::chrono::seconds(60);  // nobody here asks again
     auto set = ReactorSet::Start(options);
     CHECK(set.ok(), set.status().ToString());
     reactors = std::move(*set);
