@@ -181,7 +181,7 @@ Status ClientImpl::Unlink(const Credentials& who, InodeId parent, std::string_vi
   request.set_name(std::string(name));
   request.set_tell_parent(parent_after != nullptr);
   ASSIGN_OR_RETURN(const auto answer, meta_->Unlink(who, std::move(request)));
-  if (answer.has_parent()) *parent_after = AttrFromProto(answer.parent());
+  if (parent_after != nullptr && answer.has_parent()) *parent_after = AttrFromProto(answer.parent());
   return Status::Ok();
 }
 

@@ -126,8 +126,9 @@ class File {
   virtual Result<size_t> Write(uint64_t offset, std::span<const uint8_t> from) = 0;
   // O_APPEND: writes at the end, wherever other clients have moved it; answers the offset.
   virtual Result<uint64_t> Append(std::span<const uint8_t> from) = 0;
-  // As Read and Write, but written bytes are not copied: they are durable when `done` runs, which
-  // is on a library thread or the caller's, and must not block. Memory stays valid until then.
+  // As Read and Write, but written bytes are not copied: they are durable when `done` runs. Memory
+  // stays valid until then. `done` runs on a library thread, the caller's, or any thread that waits
+  // in another call of this client: it must not block, nor take a lock that is held over such a call.
   virtual void ReadAsync(uint64_t offset, std::span<uint8_t> into, IoDone done) = 0;
   virtual void WriteAsync(uint64_t offset, std::span<const uint8_t> from, IoDone done) = 0;
 

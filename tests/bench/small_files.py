@@ -52,7 +52,7 @@ class Cluster:
     def counters(self, daemon, metric, label):
         with open(os.path.join(self.directory, "config", daemon + ".toml"), "rb") as file:
             address = tomllib.load(file)["metrics"]
-        text = urllib.request.urlopen(f"http://{address}/metrics").read().decode()
+        text = urllib.request.urlopen(f"http://{address}/metrics", timeout=10).read().decode()
         found = {}
         for labels, value in re.findall(r"^" + metric + r"\{([^}]*)\} ([0-9.e+]+)$", text, re.M):
             name = dict(re.findall(r'(\w+)="([^"]*)"', labels))[label]
