@@ -22,6 +22,7 @@
 #include "common/guarded.h"
 #include "common/log.h"
 #include "common/rocksdb_log.h"
+#include "common/zeroed_logs.h"
 #include "meta/kv/space_reserve.h"
 
 namespace sheaf::meta {
@@ -105,7 +106,9 @@ class RocksReader {
 // them lets go. A snapshot does not hold it open: one that is left over ends with it. Thread-safe.
 class Database {
  public:
-  explicit Database(std::unique_ptr<rocksdb::DB> db) : db_(std::move(db)) {}
+  // `env`: its own; null where it has none.
+  Database(std::unique_ptr<rocksdb::Env> env, std::unique_ptr<rocksdb::DB> db)
+      : env_(std::move(env)), db_(std::move(db)) {}
   ~Database();
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
@@ -119,6 +122,7 @@ class Database {
  private:
   std::promise<void> closed_;
   Guarded<std::set<const rocksdb::Snapshot*>> snapshots_;
+  std::unique_ptr<rocksdb::Env> env_;
   std::unique_ptr<rocksdb::DB> db_;
 };
 
@@ -275,7 +279,8 @@ class RocksDbKv final : public KvStore {
 
  private:
   static constexpr size_t kPerChangeBytes = 12;  // the batch's own, about
-  // What opening takes beside the contents of the logs: manifest, options, a new log.
+  // What opening takes beside the contents of the logs: manifest, options, a new log (one that
+  // grows, where there is no room for zeros).
   static constexpr uint64_t kOpenBytes = 1 << 20;
   static constexpr std::chrono::seconds kCloseWait{10};
 
@@ -375,8 +380,7 @@ rocksdb::Options MakeOptions(const RocksDbKvOptions& wanted) {
   options.compression =
       HasCompression(rocksdb::kLZ4Compression) ? rocksdb::kLZ4Compression : rocksdb::kNoCompression;
   if (HasCompression(rocksdb::kZSTD)) options.bottommost_compression = rocksdb::kZSTD;
-  // Every group syncs its own log record: no other smoothing of log writes. Logs are not recycled:
-  // RocksDB allows that only with a recovery mode that skips damaged records.
+  // Every group syncs its own log record: no other smoothing of log writes.
   options.wal_bytes_per_sync = 0;
   options.track_and_verify_wals_in_manifest = true;
   // A record that a power cut tore was never acknowledged: recovery ends before it. (The stricter
@@ -402,12 +406,15 @@ rocksdb::Options OptionsWithin(const RocksDbKvOptions& wanted, uint64_t reserve_
 }
 
 Status RocksDbKv::OpenDatabase(bool read_only) {
-  const rocksdb::Options options = OptionsWithin(options_, reserve_.bytes());
+  rocksdb::Options options = OptionsWithin(options_, reserve_.bytes());
+  auto env = ZeroedLogsEnv(options.env,
+                           std::min<uint64_t>(options_.log_bytes, options.write_buffer_size));
+  options.env = env.get();
   rocksdb::DB* db = nullptr;
   const rocksdb::Status status = read_only ? rocksdb::DB::OpenForReadOnly(options, directory_, &db)
                                            : rocksdb::DB::Open(options, directory_, &db);
   RETURN_IF_ERROR(FromRocks(status, "open metadata database " + directory_));
-  *current_.Lock() = std::make_shared<Database>(std::unique_ptr<rocksdb::DB>(db));
+  *current_.Lock() = std::make_shared<Database>(std::move(env), std::unique_ptr<rocksdb::DB>(db));
   return Status::Ok();
 }
 

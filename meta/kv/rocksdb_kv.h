@@ -19,6 +19,9 @@ struct RocksDbKvOptions {
   size_t block_cache_bytes = 256 << 20;
   size_t write_buffer_bytes = 64 << 20;
   int max_open_files = 1024;
+  // Of a log, written as zeros beforehand (common/zeroed_logs.h); the write buffer's at most. 0:
+  // logs grow.
+  uint64_t log_bytes = 0;
   rocksdb::Env* env = nullptr;  // the machine's when null; outlives the store
   // Disk space held back for a full disk, in a file of its own on the same file system; see
   // SpaceReserve. The write buffer is a quarter of it at most.

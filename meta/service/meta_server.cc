@@ -86,6 +86,7 @@ Status MetaServer::Parts::OpenStore(const MetaServerOptions& options, const Cloc
   RocksDbKvOptions store_options;
   store_options.reserve_path = options.data_dir + "/reserve";
   store_options.reserve_bytes = options.reserve_bytes;
+  store_options.log_bytes = options.log_bytes;
   store_options.clock = &clock;
   ASSIGN_OR_RETURN(store, OpenRocksDbKv(options.data_dir + "/db", store_options));
   ExecutorOptions executor_options;

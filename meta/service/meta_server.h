@@ -20,6 +20,7 @@ struct MetaServerOptions {
   std::string metrics = "127.0.0.1:7701";  // empty: none
   // Disk space held back so that removals work on a full disk; see SpaceReserve. 0: none.
   uint64_t reserve_bytes = 128 << 20;
+  uint64_t log_bytes = 16 << 20;  // of the store's log, zeros beforehand; 0: logs grow
   std::chrono::milliseconds heartbeat{500};
   std::chrono::milliseconds lease{2000};
   std::chrono::milliseconds session_renew{5000};

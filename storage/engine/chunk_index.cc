@@ -11,6 +11,7 @@
 
 #include "common/log.h"
 #include "common/rocksdb_log.h"
+#include "common/zeroed_logs.h"
 #include "storage/engine/chunk_format.h"
 
 namespace sheaf::storage {
@@ -35,7 +36,6 @@ rocksdb::Options IndexOptions(rocksdb::Env* env) {
   options.write_buffer_size = 16 << 20;
   options.max_write_buffer_number = 3;
   options.max_total_wal_size = 64 << 20;
-  // Logs are not recycled: RocksDB 7.8 turns that off under point-in-time recovery.
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
   options.max_background_jobs = 2;
   options.max_open_files = 256;
@@ -239,15 +239,19 @@ class EntryReader {
 
 }  // namespace
 
-ChunkIndex::ChunkIndex(std::unique_ptr<rocksdb::DB> db) : db_(std::move(db)) {}
+ChunkIndex::ChunkIndex(std::unique_ptr<rocksdb::Env> env, std::unique_ptr<rocksdb::DB> db)
+    : env_(std::move(env)), db_(std::move(db)) {}
 ChunkIndex::~ChunkIndex() = default;
 ChunkIndex::View::~View() { db_.ReleaseSnapshot(snapshot_); }
 
-Result<std::unique_ptr<ChunkIndex>> ChunkIndex::Open(const std::string& path, rocksdb::Env* env) {
+Result<std::unique_ptr<ChunkIndex>> ChunkIndex::Open(const std::string& path, rocksdb::Env* env,
+                                                     uint64_t log_bytes) {
+  auto logs = ZeroedLogsEnv(env, log_bytes);
   rocksdb::DB* db = nullptr;
-  const auto status = rocksdb::DB::Open(IndexOptions(env), path, &db);
+  const auto status = rocksdb::DB::Open(IndexOptions(logs.get()), path, &db);
   if (!status.ok()) return FromRocksDb(status, "open chunk index " + path);
-  return std::unique_ptr<ChunkIndex>(new ChunkIndex(std::unique_ptr<rocksdb::DB>(db)));
+  return std::unique_ptr<ChunkIndex>(
+      new ChunkIndex(std::move(logs), std::unique_ptr<rocksdb::DB>(db)));
 }
 
 Result<std::unique_ptr<ChunkIndex>> ChunkIndex::OpenReadOnly(const std::string& path) {
@@ -260,7 +264,8 @@ Result<std::unique_ptr<ChunkIndex>> ChunkIndex::OpenReadOnly(const std::string& 
     rocksdb::DB* db = nullptr;
     status = rocksdb::DB::OpenForReadOnly(options, path, &db);
     if (status.ok())
-      return std::unique_ptr<ChunkIndex>(new ChunkIndex(std::unique_ptr<rocksdb::DB>(db)));
+      return std::unique_ptr<ChunkIndex>(
+          new ChunkIndex(nullptr, std::unique_ptr<rocksdb::DB>(db)));
   }
   return FromRocksDb(status, "open chunk index " + path + " for reading");
 }

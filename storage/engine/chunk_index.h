@@ -12,6 +12,7 @@
 
 namespace rocksdb {
 class DB;
+class Env;
 class Iterator;
 class Snapshot;
 class WriteBatch;
@@ -30,7 +31,10 @@ class ChunkIndex {
     RecordRef after;   // null: removed
   };
 
-  static Result<std::unique_ptr<ChunkIndex>> Open(const std::string& path, rocksdb::Env* env);
+  // `env`: null for the machine's. `log_bytes`: of a log, written as zeros beforehand
+  // (common/zeroed_logs.h); 0: logs grow.
+  static Result<std::unique_ptr<ChunkIndex>> Open(const std::string& path, rocksdb::Env* env,
+                                                  uint64_t log_bytes);
   // To look at only: nothing is written, no lock is taken, changes are errors. Beside a process that
   // has it open it shows the state at this call.
   static Result<std::unique_ptr<ChunkIndex>> OpenReadOnly(const std::string& path);
@@ -72,8 +76,9 @@ class ChunkIndex {
   Status ForEach(const View& view, const Visit& visit, const Damaged& damaged);
 
  private:
-  explicit ChunkIndex(std::unique_ptr<rocksdb::DB> db);
+  ChunkIndex(std::unique_ptr<rocksdb::Env> env, std::unique_ptr<rocksdb::DB> db);
 
+  std::unique_ptr<rocksdb::Env> env_;  // null: the machine's; before the database, which uses it
   std::unique_ptr<rocksdb::DB> db_;
 };
 

@@ -26,7 +26,7 @@ Result<std::unique_ptr<EngineImpl>> EngineImpl::Open(const Options& options) {
                                       std::to_string(options.slab_bytes) +
                                       " is not between 16 KiB and 32 TiB");
   }
-  ASSIGN_OR_RETURN(auto index, ChunkIndex::Open(options.index_path, options.env));
+  ASSIGN_OR_RETURN(auto index, ChunkIndex::Open(options.index_path, options.env, options.index_log_bytes));
   ASSIGN_OR_RETURN(const uint64_t stored_slab_bytes, index->OpenTarget(slab_bytes));
   if (stored_slab_bytes != slab_bytes) {
     LogInfo("target {} keeps its slab size of {} bytes", options.index_path, stored_slab_bytes);

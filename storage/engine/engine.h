@@ -35,6 +35,8 @@ class Engine {
     // Kept free on the file system for the index, so that removal works on a full disk.
     uint64_t index_reserve_bytes = 256 << 20;
     Metrics::Histogram* commit_seconds = nullptr;  // of group commits; may be null
+    // Of a log of the index, written as zeros beforehand (common/zeroed_logs.h); 0: logs grow.
+    uint64_t index_log_bytes = 16 << 20;
     rocksdb::Env* env = nullptr;            // tests inject faults here; null: the default
   };
 

@@ -13,6 +13,8 @@ each of these and checks that:
   slab-syncs-first
   slab-sync-reaches-the-file
   index-commit
+  zeros-before-their-name
+  log-name-before-records
   index-stream-rows
   held-blocks-wait
   held-slot-stays
@@ -176,6 +178,7 @@ SYNCS = [(re.compile(pattern), folders) for pattern, folders in (
     (r"\bio_uring_prep_fsync\b|\bIORING_OP_FSYNC\b", EVERYWHERE),
     (r"\.sync\s*=[^=]|/\*sync=\*/", EVERYWHERE),  # RocksDB's WriteOptions, KvStore::Write
     (r"\b(?:SyncWAL|FlushWAL)\s*\(", EVERYWHERE),
+    (r"(?:->|\.)Fsync(?:WithDirOptions)?\(\{", EVERYWHERE),  # RocksDB's files and directories
     (r"\b(?:SyncSlabs|SyncPath|SyncAll|WriteFileDurably)\s*\(", EVERYWHERE),
     (r"(?:\.|->|= |\()Sync\(", EVERYWHERE),
     (r"(?:\.|->)Flush\(", ("client", "fuse")),  # elsewhere a socket's

@@ -251,7 +251,7 @@ TEST(EngineCrashTest, TheSlabSizeStaysFromTheFirstOpeningOn) {
   rig.Close();
   for (uint64_t seed = 0; seed < 16; ++seed) {
     const auto env = rig.env().Survivor(seed, std::make_shared<CrashPoint>());
-    const auto index = ChunkIndex::Open("/index", env->env());
+    const auto index = ChunkIndex::Open("/index", env->env(), 64 << 10);
     ASSERT_TRUE(index.ok()) << index.status().ToString() << ", seed " << seed;
     const auto slab_bytes = (*index)->ReadTarget();
     ASSERT_TRUE(slab_bytes.ok()) << slab_bytes.status().ToString() << ", seed " << seed;

@@ -82,6 +82,7 @@ class EngineRig {
     options.capacity_bytes = options_.capacity_bytes;
     options.index_cache_bytes = options_.index_cache_bytes;
     options.index_reserve_bytes = 0;
+    options.index_log_bytes = 64 << 10;
     options.env = env_->env();
     auto engine = Engine::Open(options);
     if (engine.ok()) engine_ = std::move(*engine);
