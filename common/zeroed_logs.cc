@@ -61,8 +61,8 @@ class ZeroedLogs final : public rocksdb::FileSystemWrapper {
     const std::lock_guard lock(mutex_);
     const std::string directory = DirectoryOf(path);
     if (!Exists(Spare(directory))) {
-      const IOStatus made = HasRoom(directory) ? MakeSpare(directory, "", debug)
-                                               : IOStatus::NoSpace(directory);
+      const IOStatus made =
+          HasRoom(directory) ? MakeSpare(directory, "", debug) : IOStatus::NoSpace(directory);
       if (!made.ok()) return made;
     }
     IOStatus status = ReuseWritableFile(path, Spare(directory), options, file, debug);
@@ -80,9 +80,8 @@ class ZeroedLogs final : public rocksdb::FileSystemWrapper {
   IOStatus MakeSpare(const std::string& directory, const std::string& old, IODebugContext* debug) {
     const std::string making = directory + "/spare.making";
     std::unique_ptr<rocksdb::FSWritableFile> file;
-    IOStatus status = old.empty()
-                          ? FileSystemWrapper::NewWritableFile(making, {}, &file, debug)
-                          : ReuseWritableFile(making, old, {}, &file, debug);
+    IOStatus status = old.empty() ? FileSystemWrapper::NewWritableFile(making, {}, &file, debug)
+                                  : ReuseWritableFile(making, old, {}, &file, debug);
     if (status.ok()) status = FillWithZeros(*file, debug);
     if (status.ok()) status = file->Close({}, debug);
     if (status.ok()) return RenameFile(making, Spare(directory), {}, debug);

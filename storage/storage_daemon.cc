@@ -135,8 +135,14 @@ Status StorageDaemon::OpenEngines(const StorageConfig& config) {
   }
   PeerLinks::Options links;
   if (!config.near_stages) links.boot_id = addresses_.boot_id();
-  links.on_tick = [this] { replicas_->Tick(); };
+  links.on_tick = [this] {
+    replicas_->Tick();
+    probes_->Tick();
+  };
   peers_ = std::make_unique<PeerLinks>(std::move(links));
+  std::vector<std::string> uuids;
+  for (const ReplicaSet::LocalTarget& target : locals) uuids.push_back(target.uuid);
+  probes_ = std::make_unique<LinkProbes>(*peers_, uuids, Clock::System(), metrics_.get());
   ResyncMover::Options moving;
   moving.bytes_per_s = config.resync_mib_per_s << 20;
   mover_ = std::make_unique<ResyncMover>(*peers_, moving);
@@ -308,7 +314,11 @@ void StorageDaemon::LinkToManager(const StorageConfig& config) {
   options.failure_domain = config.failure_domain;
   options.addresses = addresses_;
   options.metrics = metrics_.get();
-  options.map_comes = [this](const proto::ClusterMap& map) { peers_->Update(map); };
+  options.map_comes = [this](const proto::ClusterMap& map) {
+    peers_->Update(map);
+    probes_->Update(map);
+  };
+  options.out_of_reach = [this] { return probes_->OutOfReach(); };
   options.remember_cluster = [directories = config.targets](const std::string& cluster_uuid) {
     return RememberCluster(directories, cluster_uuid);
   };

@@ -11,6 +11,7 @@
 #include "storage/service/data_frames.h"
 #include "storage/service/data_grpc.h"
 #include "storage/service/data_handler.h"
+#include "storage/service/link_probes.h"
 #include "storage/service/manager_link.h"
 #include "storage/service/node_identity.h"
 #include "storage/service/peer_links.h"
@@ -55,6 +56,7 @@ class StorageDaemon {
   std::unique_ptr<ReactorSet> reactors_;
   std::vector<std::unique_ptr<Engine>> engines_;
   std::unique_ptr<PeerLinks> peers_;
+  std::unique_ptr<LinkProbes> probes_;
   std::unique_ptr<ResyncMover> mover_;
   std::unique_ptr<Repairer> repairer_;
   std::unique_ptr<ReplicaSet> replicas_;

@@ -144,7 +144,7 @@ Result<std::shared_ptr<Connection>> Connection::Open(const Address& address,
                                                      const Options& options) {
   const Clock::Instant deadline = Clock::System().Now() + milliseconds(options.connect_timeout_ms);
   ASSIGN_OR_RETURN(UniqueFd fd, Connect(address, options.connect_timeout_ms));
-  if (!address.IsUnix()) DetectDeadPeer(fd.get());
+  if (!address.IsUnix()) DetectDeadPeer(fd.get(), options.dead_after_ms);
   FrameParser parser(kHelloLimits);
   const auto agreement = ExchangeHellos(fd.get(), &parser, deadline);
   if (!agreement.ok()) return agreement.status().With("connect to " + address.ToString());

@@ -43,6 +43,7 @@ class Connection {
  public:
   struct Options {
     int connect_timeout_ms = 2000;
+    int dead_after_ms = 30'000;  // over TCP: a peer that acknowledges no byte for so long is gone
     FrameLimits limits;
   };
 

@@ -53,7 +53,7 @@ enum class Method : uint16_t {
   kList = 5,
   kSpace = 6,
   kHealth = 7,
-  kEcho = 8,  // benchmarks: answers `payload_length` bytes
+  kEcho = 8,  // answers as many bytes as asked for: a sign of life, benchmarks
 
   // Between the replicas of a chain: proto/replica.proto.
   kReplicate = 16,

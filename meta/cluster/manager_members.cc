@@ -12,11 +12,6 @@ namespace {
 
 std::string Name(const char* what, uint32_t id) { return what + (" " + std::to_string(id)); }
 
-const proto::ChainMember& MemberOf(const proto::Chain& chain, uint32_t target) {
-  return *std::find_if(chain.members().begin(), chain.members().end(),
-                       [&](const auto& member) { return member.target_id() == target; });
-}
-
 }  // namespace
 
 // ---- what is known ----
@@ -86,6 +81,10 @@ proto::Chain ManagerState::NextStep(const proto::Chain& chain, Clock::Instant no
     const NodeEntry& node = nodes_.at(targets_.at(target.value()).row.node_id());
     return node.known_version >= chain_since_.at(chain.id());
   };
+  view.broken = [&](TargetId one, TargetId other) { return LinkBroken(one, other, now); };
+  if (const auto member = CutOffMember(chain, view)) {
+    return NextCutOff(chain, *member, view).value_or(chain);
+  }
   return NextRemoval(chain, view).value_or(chain);
 }
 
@@ -152,9 +151,9 @@ Result<std::optional<proto::Chain>> ManagerState::Replaced(
                                       DomainOf(PlacementOf(to)) + " of " +
                                       Name("target", to.value()));
   }
-  if (meta::TakesPart(MemberOf(chain, from.value()))) return std::optional(AddMember(chain, to));
+  if (meta::TakesPart(MemberOf(chain, from))) return std::optional(AddMember(chain, to));
   // Others that hold every write, by the map, may never come back either.
-  const bool holds = MemberOf(chain, from.value()).state() == proto::LAST_SERVING;
+  const bool holds = MemberOf(chain, from).state() == proto::LAST_SERVING;
   if (holds && !IsServed(chain) && !request.accept_loss()) {
     return Status(Code::kInvalid, what + "it holds every write to " + Name("chain", chain.id()) +
                                       ", which nobody serves now; bring it back, or another that "
@@ -251,7 +250,7 @@ ManagerState::Change ManagerState::PlanResetChain(const proto::ResetChainRequest
                     what + Name("target", member.target_id()) + " is about to resume it");
     }
   }
-  if (MemberOf(chain, target.value()).state() != proto::WAITING ||
+  if (MemberOf(chain, target).state() != proto::WAITING ||
       !Works(targets_.at(target.value()), now)) {
     return Status(Code::kInvalid, what + "target " + ToString(target) + " is not up");
   }

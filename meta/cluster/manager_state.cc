@@ -78,6 +78,10 @@ Result<proto::HeartbeatResponse> ManagerState::Heartbeat(const proto::HeartbeatR
   node.heard = true;
   node.heard_at = now;
   node.known_version = std::max(node.known_version, request.map_version());
+  node.out_of_reach.clear();
+  for (uint32_t other : request.out_of_reach()) {
+    if (nodes_.contains(other)) node.out_of_reach.insert(other);
+  }
   if (request.map_version() >= std::max(node.must_know_version, fence_version_)) {
     node.leased_until = now + options_.surely_over();
     response.set_lease_ms(static_cast<uint32_t>(options_.lease.count()));
@@ -129,6 +133,26 @@ TargetHealth ManagerState::HealthOf(TargetId id, const proto::Chain& chain, Cloc
   return complete ? TargetHealth::kComplete : TargetHealth::kUp;
 }
 
+bool ManagerState::LinkBroken(TargetId one, TargetId other, Clock::Instant now) const {
+  const uint32_t nodes[] = {targets_.at(one.value()).row.node_id(),
+                            targets_.at(other.value()).row.node_id()};
+  const auto says = [&](uint32_t node, uint32_t of) {
+    const NodeEntry& entry = nodes_.at(node);
+    return entry.heard && now < entry.lease_over && entry.out_of_reach.contains(of);
+  };
+  return says(nodes[0], nodes[1]) || says(nodes[1], nodes[0]);
+}
+
+bool ManagerState::IsCutOff(const proto::ChainMember& member, const proto::Chain& chain,
+                            Clock::Instant now) const {
+  if (member.state() == proto::SERVING) return false;
+  return std::any_of(
+      chain.members().begin(), chain.members().end(), [&](const proto::ChainMember& other) {
+        return other.state() == proto::SERVING && Works(targets_.at(other.target_id()), now) &&
+               LinkBroken(TargetId(member.target_id()), TargetId(other.target_id()), now);
+      });
+}
+
 proto::Chain ManagerState::NextOf(const proto::Chain& chain, Clock::Instant now) const {
   Clock::Instant since = now - options_.overdue();
   for (const proto::ChainMember& member : chain.members()) {
@@ -137,7 +161,11 @@ proto::Chain ManagerState::NextOf(const proto::Chain& chain, Clock::Instant now)
       since = std::max(since, node.over_at);
     }
   }
-  return NextChain(chain, [&](TargetId target) { return HealthOf(target, chain, since, now); });
+  return NextChain(chain, [&](TargetId target) {
+    const TargetHealth health = HealthOf(target, chain, since, now);
+    const bool up = health == TargetHealth::kUp || health == TargetHealth::kComplete;
+    return up && IsCutOff(MemberOf(chain, target), chain, now) ? TargetHealth::kCutOff : health;
+  });
 }
 
 std::optional<proto::ClusterMap> ManagerState::PlanTransitions(Clock::Instant now) {
@@ -265,7 +293,10 @@ void ManagerState::Apply(const proto::ClusterMap& change) {
   version_ = change.version();
   for (const proto::Node& row : change.nodes()) {
     NodeEntry& node = nodes_[row.id()];
-    if (node.row.process() != row.process()) node.replaced = node.stopped = false;
+    if (node.row.process() != row.process()) {
+      node.replaced = node.stopped = false;
+      node.out_of_reach.clear();
+    }
     node.row = row;
   }
   for (const proto::Target& row : change.targets()) {

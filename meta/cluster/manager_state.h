@@ -3,6 +3,7 @@
 #include <chrono>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -71,6 +72,8 @@ struct LeaseOptions {
 //    serves, or resumes a chain, by what another one held.
 // 9. A member that serves is removed only once its own node has said to know that it is leaving,
 //    and as many others as the chain is to have serve and were heard lately.
+// 10. A chain goes on without a member that is up, since others that serve do not reach it, only
+//     once its own node has said to know that it answers no reads.
 //
 // On 7: it does not do to count back, and to take for whole whoever left before a map that the
 // others have not said to know. They act on a map when it comes, under the lease they have, and may
@@ -166,6 +169,7 @@ class ManagerState {
     bool replaced = false;     // another process has asked to be the node's own
     bool stopped = false;      // its process has said so
     Clock::Instant over_at{};  // when either was known
+    std::set<uint32_t> out_of_reach;  // nodes that it does not reach, as it said last
   };
   struct TargetEntry {
     proto::Target row;
@@ -176,6 +180,11 @@ class ManagerState {
   TargetHealth HealthOf(TargetId target, const proto::Chain& chain, Clock::Instant since,
                         Clock::Instant now) const;
   proto::Chain NextOf(const proto::Chain& chain, Clock::Instant now) const;
+  // Whether one of the two nodes, being up, says that the other does not answer it.
+  bool LinkBroken(TargetId one, TargetId other, Clock::Instant now) const;
+  // Whether a member that serves, and is up, and this one do not reach one another.
+  bool IsCutOff(const proto::ChainMember& member, const proto::Chain& chain,
+                Clock::Instant now) const;
   bool Works(const TargetEntry& target, Clock::Instant now) const;
   static void TakeReport(TargetEntry& target, const proto::TargetReport& report);
   // Whether the request's disks show that the node's process before is over. A lock says nothing

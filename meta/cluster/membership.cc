@@ -1,6 +1,7 @@
 #include "meta/cluster/membership.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "common/status.h"
 #include "meta/cluster/transitions.h"
@@ -8,12 +9,16 @@
 namespace sheaf::meta {
 namespace {
 
-proto::ChainMember* Find(proto::Chain* chain, TargetId target) {
-  for (proto::ChainMember& member : *chain->mutable_members()) {
-    if (member.target_id() == target.value()) return &member;
+int IndexOf(const proto::Chain& chain, TargetId target) {
+  for (int i = 0; i < chain.members_size(); ++i) {
+    if (chain.members(i).target_id() == target.value()) return i;
   }
-  CHECK(false, "chain " + std::to_string(chain->id()) + " has no member " + ToString(target));
-  return nullptr;
+  CHECK(false, "chain " + std::to_string(chain.id()) + " has no member " + ToString(target));
+  return -1;
+}
+
+proto::ChainMember* Find(proto::Chain* chain, TargetId target) {
+  return chain->mutable_members(IndexOf(*chain, target));
 }
 
 proto::Chain Changed(proto::Chain chain) {
@@ -75,6 +80,10 @@ int WantedMembers(const proto::Chain& chain) {
 bool HasMember(const proto::Chain& chain, TargetId target) {
   return std::any_of(chain.members().begin(), chain.members().end(),
                      [&](const auto& member) { return member.target_id() == target.value(); });
+}
+
+const proto::ChainMember& MemberOf(const proto::Chain& chain, TargetId target) {
+  return chain.members(IndexOf(chain, target));
 }
 
 bool IsServed(const proto::Chain& chain) {
@@ -148,6 +157,41 @@ std::optional<proto::Chain> NextRemoval(const proto::Chain& chain, const MemberV
     return std::nullopt;
   }
   next.mutable_members()->DeleteSubrange(leaver, 1);
+  return Changed(std::move(next));
+}
+
+std::optional<TargetId> CutOffMember(const proto::Chain& chain, const MemberView& view) {
+  std::vector<TargetId> serving;
+  for (const proto::ChainMember& member : chain.members()) {
+    const TargetId target(member.target_id());
+    if (member.state() == proto::SERVING && view.up(target)) serving.push_back(target);
+  }
+  std::optional<TargetId> worst;
+  ptrdiff_t most = 0;
+  for (TargetId target : serving) {
+    const ptrdiff_t broken =
+        std::count_if(serving.begin(), serving.end(), [&](TargetId other) {
+          return other != target && view.broken(target, other);
+        });
+    if (broken == 0 || broken < most) continue;
+    worst = target;
+    most = broken;
+  }
+  return worst;
+}
+
+std::optional<proto::Chain> NextCutOff(const proto::Chain& chain, TargetId member,
+                                       const MemberView& view) {
+  proto::Chain next = chain;
+  if (CallBack(&next, IndexOf(chain, member))) return Changed(std::move(next));
+  proto::ChainMember* row = Find(&next, member);
+  if (!row->leaving()) {
+    row->set_leaving(true);
+    return Changed(std::move(next));
+  }
+  if (!view.knows(member)) return std::nullopt;
+  row->set_state(proto::OFFLINE);
+  row->clear_leaving();
   return Changed(std::move(next));
 }
 

@@ -10,7 +10,7 @@
 namespace sheaf::meta {
 
 // How the members of a chain change by other things than their health (transitions.h): a disk is
-// replaced, a node is drained, an operator decides. Pure functions, as NextChain; what they answer
+// replaced, a node is drained, members do not reach one another, an operator decides. Pure functions, as NextChain; what they answer
 // is one version newer and keeps its invariants 1 to 4.
 //
 // A member that serves is removed in two steps, since the chain goes on without it while its lease
@@ -23,6 +23,8 @@ bool TakesPart(const proto::ChainMember& member);
 // The members that there are to be.
 int WantedMembers(const proto::Chain& chain);
 bool HasMember(const proto::Chain& chain, TargetId target);
+// REQUIRES: it has it.
+const proto::ChainMember& MemberOf(const proto::Chain& chain, TargetId target);
 // Whether any member serves.
 bool IsServed(const proto::Chain& chain);
 
@@ -45,9 +47,19 @@ struct MemberView {
   std::function<bool(TargetId)> drains;  // its node is being drained
   std::function<bool(TargetId)> up;      // its node has been heard lately, and its disk works
   std::function<bool(TargetId)> knows;   // its node acts on the chain's present version
+  std::function<bool(TargetId, TargetId)> broken;  // one of the two says that the other is silent
 };
 // The next step of removing members: those on nodes that are drained, once as many others serve as
 // the chain is to have; and those that are too many. Nothing while nobody serves.
 std::optional<proto::Chain> NextRemoval(const proto::Chain& chain, const MemberView& view);
+
+// Of the members that serve and are up, the one that the chain is to go on without since it and
+// others of them do not reach one another, so that nothing is committed: the one with the most
+// broken links, of several the last. Nothing where all reach one another.
+std::optional<TargetId> CutOffMember(const proto::Chain& chain, const MemberView& view);
+// The next step of going on without it, in the two steps of a removal; but it stays a member, offline,
+// and comes back once who serves reaches it. REQUIRES: CutOffMember says so.
+std::optional<proto::Chain> NextCutOff(const proto::Chain& chain, TargetId member,
+                                       const MemberView& view);
 
 }  // namespace sheaf::meta

@@ -14,7 +14,8 @@ struct Member {
 };
 
 bool IsUp(TargetHealth health) {
-  return health == TargetHealth::kUp || health == TargetHealth::kComplete;
+  return health == TargetHealth::kUp || health == TargetHealth::kComplete ||
+         health == TargetHealth::kCutOff;
 }
 
 // Whatever it was doing, it does not do any more.
@@ -74,7 +75,7 @@ bool SettleLastServing(std::vector<Member>& members, bool serving) {
 
 proto::TargetState AfterSyncing(TargetHealth health, bool serving) {
   if (HasStopped(health)) return proto::OFFLINE;
-  if (!serving) return proto::WAITING;
+  if (!serving || health == TargetHealth::kCutOff) return proto::WAITING;
   return health == TargetHealth::kComplete ? proto::SERVING : proto::SYNCING;
 }
 
@@ -87,11 +88,12 @@ void SettleOthers(std::vector<Member>& members, bool serving) {
   }
   for (Member& member : members) {
     const bool gone = member.health == TargetHealth::kGone;
+    const bool cut_off = member.health == TargetHealth::kCutOff;
     if (member.now == proto::OFFLINE && IsUp(member.health)) member.next = proto::WAITING;
     if (member.now != proto::WAITING) continue;
     if (gone) {
       member.next = proto::OFFLINE;
-    } else if (IsUp(member.health) && serving && !syncing) {
+    } else if (IsUp(member.health) && !cut_off && serving && !syncing) {
       member.next = proto::SYNCING;
       syncing = true;
     }

@@ -13,6 +13,7 @@ enum class TargetHealth {
   kRestarted,  // its server began anew: what is on the disk is there, what was in memory is not
   kUp,         // works, but may lack commits
   kComplete,   // works, and says of the chain's present version that it holds every commit
+  kCutOff,     // works, but it and a member that serves do not reach one another
   kUnknown,    // not heard of lately and not surely gone: nothing is moved on its account
 };
 
@@ -22,6 +23,7 @@ enum class TargetHealth {
 //   health \ now  serving            syncing        waiting        last serving       offline
 //   complete      serving            serving (a)    syncing (c)    serving (b)        waiting
 //   up            serving            syncing (a)    syncing (c)    serving (b)        waiting
+//   cut off       serving (f)        waiting        waiting        serving (b)        waiting
 //   restarted     offline (d)        offline        waiting        last serving (e)   offline
 //   gone          offline (d)        offline        offline        last serving (e)   offline
 //   unknown       serving            syncing (a)    waiting        last serving (e)   offline
@@ -33,6 +35,7 @@ enum class TargetHealth {
 //       unknown: it may have gone as well. Last serving when every serving member goes at once:
 //       each of them then holds every commit, so any of them may resume the chain.
 //   (e) while no other member resumes the chain; then it misses what that one commits: offline.
+//   (f) until the chain is known to go on without it (membership.h).
 //
 // A restarted server is let in, and brought back by its next health, once it does not serve here:
 // so a chain's version always rises between what it did before and what it does after.

@@ -5,7 +5,7 @@
 namespace sheaf::storage {
 
 // Answers Method::kEcho: a ReadChunkRequest's `length` bytes, whatever they are, at most
-// `max_payload`. What the transport costs when nothing else is done; for benchmarks.
+// `max_payload`. A sign of life, and what the transport costs when nothing else is done.
 class EchoHandler : public FramedHandler {
  public:
   explicit EchoHandler(uint32_t max_payload) : max_payload_(max_payload) {}

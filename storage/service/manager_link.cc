@@ -228,6 +228,8 @@ proto::HeartbeatRequest ManagerLink::HeartbeatRequest() const {
   request.set_process(process_);
   request.set_map_version(replicas_.map_in_force().value());
   for (size_t i = 0; i < replicas_.targets().size(); ++i) *request.add_targets() = ReportOf(i);
+  if (!options_.out_of_reach) return request;
+  for (NodeId node : options_.out_of_reach()) request.add_out_of_reach(node.value());
   return request;
 }
 

@@ -50,6 +50,8 @@ class ManagerLink {
     Metrics* metrics = nullptr;  // may be null
     // Called with each new map before it is applied; may be empty.
     std::function<void(const proto::ClusterMap&)> map_comes;
+    // Nodes that do not answer this one, told with each heartbeat; may be empty.
+    std::function<std::vector<NodeId>()> out_of_reach;
     // Called once the first registration is answered, before anything is served: makes the
     // cluster's uuid durable where it is not, on a new disk as well. An error keeps the node from
     // serving.

@@ -12,6 +12,9 @@ namespace sheaf::storage {
 namespace {
 
 constexpr int kConnectTimeoutMs = 1000;
+// Once a broken link works again it is the next connection that notices: the one before would send
+// again ever more rarely.
+constexpr int kDeadAfterMs = 5000;
 constexpr std::chrono::milliseconds kConnectPause{20};
 
 }  // namespace
@@ -141,8 +144,8 @@ void PeerLinks::ConnectMain() {
 }
 
 void PeerLinks::ConnectOnce(const Wanted& wanted, const Address& address) {
-  auto connection =
-      transport::Connection::Open(address, {.connect_timeout_ms = kConnectTimeoutMs});
+  auto connection = transport::Connection::Open(
+      address, {.connect_timeout_ms = kConnectTimeoutMs, .dead_after_ms = kDeadAfterMs});
   if (!connection.ok()) {
     LogDebug("connect to node {}: {}", wanted.first, connection.status().ToString());
     return;

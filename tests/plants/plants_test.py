@@ -112,6 +112,7 @@ each of these and checks that:
   drained-knows-that-it-leaves
   drained-once-others-serve
   drained-called-back
+  cut-off-once-it-knows
   new-member-is-offline
   leaving-answers-no-reads
   removed-replica-stops

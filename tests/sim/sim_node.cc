@@ -70,6 +70,7 @@ void SimNode::Boot(bool registered) {
   map_.reset();
   learned_.clear();
   in_force_ = 0;
+  links_ = {};
   world_.Trace("node {} boots as {}", id_, ProcessName());
   Beat();
   Tick();
@@ -90,6 +91,7 @@ SimReplica* SimNode::replica(ChainId chain) {
 bool SimNode::Leased() const { return LocalNow() < lease_deadline_; }
 
 void SimNode::Beat() {
+  if (world_.now() >= next_probe_) Probe();
   if (registered_) {
     Heartbeat();
   } else {
@@ -137,6 +139,7 @@ void SimNode::Heartbeat() {
   request.set_map_version(MapInForce());
   AddReport(request.mutable_targets());
   request.mutable_targets(0)->set_id(id_);
+  for (NodeId node : links_.OutOfReach()) request.add_out_of_reach(node.value());
   const Clock::Instant sent = LocalNow();
   world_.network().Call<proto::HeartbeatResponse>(
       actor_, world_.manager().actor(), kCallDeadline,
@@ -152,6 +155,19 @@ void SimNode::Heartbeat() {
         lease_deadline_ = std::max(lease_deadline_, until);
         if (answer->map_version() > map_version()) FetchMap();
       });
+}
+
+// As LinkProbes.
+void SimNode::Probe() {
+  next_probe_ = world_.now() + kHeartbeat;
+  for (NodeId other : links_.BeginRound()) {
+    world_.network().Call<bool>(
+        actor_, world_.node(other.value()).actor(), kCallDeadline,
+        [](const auto& reply) { reply(true); },
+        [this, other](const Result<bool>& answer) {
+          if (answer.ok()) links_.OnAnswer(other);
+        });
+  }
 }
 
 void SimNode::FetchMap() {
@@ -177,6 +193,15 @@ void SimNode::ApplyMap(const MapRef& map) {
     dropped_.push_back(std::move(it->second));
     it = replicas_.erase(it);
   }
+  std::set<NodeId> neighbours;
+  for (const auto& [chain, view] : map_->chains) {
+    for (const storage::MemberView& member : view.members) {
+      const auto& row = map->nodes(static_cast<int>(member.node.value()) - 1);
+      if (member.node.value() != id_ && row.state() != proto::NODE_DOWN)
+        neighbours.insert(member.node);
+    }
+  }
+  links_.SetNeighbours(neighbours);
   for (const auto& [chain, view] : map_->chains) {
     std::unique_ptr<SimReplica>& replica = replicas_[chain];
     if (!replica) replica = std::make_unique<SimReplica>(*this, chain, learned_.insert(chain).second);

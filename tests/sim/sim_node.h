@@ -8,6 +8,7 @@
 
 #include "storage/replica/admission.h"
 #include "storage/replica/chain_map.h"
+#include "storage/replica/link_watch.h"
 #include "tests/sim/sim_engine.h"
 #include "tests/sim/sim_replica.h"
 #include "tests/sim/world.h"
@@ -65,6 +66,7 @@ class SimNode {
   void Beat();
   void Register();
   void Heartbeat();
+  void Probe();
   void FetchMap();
   void AddReport(google::protobuf::RepeatedPtrField<proto::TargetReport>* reports);
   void Tick();
@@ -85,6 +87,8 @@ class SimNode {
   Clock::Instant lease_deadline_{};
   std::unique_ptr<storage::ChainMap> map_;
   uint64_t in_force_ = 0;
+  storage::LinkWatch links_;
+  Time next_probe_ = 0;
   std::map<ChainId, std::unique_ptr<SimReplica>> replicas_;
   std::set<ChainId> learned_;  // chains whose rows were read
   std::vector<std::unique_ptr<SimReplica>> dropped_;  // what is under way may still end

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -81,6 +82,7 @@ class ManagerStateTest : public ::testing::Test {
     target->set_used_bytes(100);
     target->set_total_bytes(1000);
     if (chain != nullptr) *target->add_chains() = *chain;
+    for (uint32_t silent : out_of_reach_[node]) request.add_out_of_reach(silent);
     return state_.Heartbeat(request, clock_.Now());
   }
   // Of a node that knows the newest map.
@@ -138,6 +140,7 @@ class ManagerStateTest : public ::testing::Test {
   FakeClock clock_;
   ManagerState state_;
   std::map<std::string, std::string> processes_;  // by node, as registered
+  std::map<uint32_t, std::set<uint32_t>> out_of_reach_;  // by node: whom it does not reach
   uint32_t next_node_ = 1;
   uint32_t next_target_ = 1;
 };

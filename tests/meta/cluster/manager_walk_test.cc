@@ -1,7 +1,7 @@
 // The manager's rules under random faults: one chain, a node for each member, and an oracle that
 // knows who holds which commit. Nodes act on the maps they have, under the leases they have,
-// whatever the manager has decided meanwhile; they are killed, stopped, restarted and cut off, and
-// so is the manager. Their disks are replaced, also by those that were there before, and they are
+// whatever the manager has decided meanwhile; they are killed, stopped, restarted and cut off, from
+// one another too, and so is the manager. Their disks are replaced, also by those that were there before, and they are
 // drained.
 //
 // SHEAF_SEED repeats a run.
@@ -14,6 +14,7 @@
 #include <iostream>
 #include <map>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -98,6 +99,8 @@ class Walk {
         if (Chance(800)) Stop(node);
         if (!node.alive && Chance(100)) Begin(node);
         if (Chance(500)) node.cut_off = !node.cut_off;
+        if (Chance(700)) BreakLink(node.id, 1 + static_cast<uint32_t>(random_() % nodes_.size()));
+        if (Chance(300)) links_broken_.clear();
       }
       if (Chance(1500)) RestartManager();
       Step();
@@ -145,6 +148,19 @@ class Walk {
     Node& found = nodes_[random_() % nodes_.size()];
     Kill(found);
     PutIn(found, 0);
+    Heal();
+  }
+  // Two do not reach one another, and nothing else is wrong.
+  void BreakOneLink() {
+    const auto target = [&] { return 1 + static_cast<uint32_t>(random_() % nodes_.size()); };
+    const uint32_t one = target();
+    uint32_t other = target();
+    while (other == one && nodes_.size() > 1) other = target();
+    BreakLink(one, other);
+    Run(std::chrono::seconds(5));
+    const size_t before = commits_;
+    Run(std::chrono::seconds(2));
+    ASSERT_GT(commits_, before) << Chain().ShortDebugString();
     Heal();
   }
   // Of one that is drained nothing is left, and what it held is elsewhere.
@@ -220,11 +236,18 @@ class Walk {
   }
 
   void Recover() {
+    links_broken_.clear();
     for (Node& node : nodes_) {
       node.cut_off = false;
       if (!node.alive) Begin(node);
     }
     Run(std::chrono::seconds(30));
+  }
+  void BreakLink(uint32_t one, uint32_t other) {
+    if (one != other) links_broken_.insert({std::min(one, other), std::max(one, other)});
+  }
+  bool LinkBroken(uint32_t one, uint32_t other) const {
+    return links_broken_.contains({std::min(one, other), std::max(one, other)});
   }
   void TakeOut(Node& node) {
     Kill(node);
@@ -347,7 +370,8 @@ class Walk {
     node.next_beat = now_;
   }
 
-  static proto::HeartbeatRequest HeartbeatOf(const Node& node) {
+  // One of the two ends of a broken link may not notice.
+  proto::HeartbeatRequest HeartbeatOf(const Node& node) {
     proto::HeartbeatRequest request;
     request.set_node_id(node.id);
     request.set_uuid("node" + std::to_string(node.id));
@@ -356,6 +380,10 @@ class Walk {
     proto::TargetReport* target = request.add_targets();
     target->set_id(node.id);
     target->set_state(proto::UP_TO_DATE);
+    for (const Node& other : nodes_) {
+      const bool notices = node.id < other.id || (node.id + other.id) % 2 == 0;
+      if (notices && LinkBroken(node.id, other.id)) request.add_out_of_reach(other.id);
+    }
     if (node.State() == proto::SYNCING) {
       proto::ChainReport* report = target->add_chains();
       report->set_chain_id(1);
@@ -407,6 +435,7 @@ class Walk {
       if (!TakesPart(member.state())) continue;
       Node* node = Find(member.target_id());
       if (!node->Acts(now_) || node->chain.version() != head.chain.version()) return;
+      if (!members.empty() && LinkBroken(members.back()->id, node->id)) return;
       members.push_back(node);
     }
     for (Node* node : members) node->holds.set(commits_);
@@ -418,6 +447,7 @@ class Walk {
       if (!node.Acts(now_) || node.State() != proto::SYNCING || !Chance(20)) continue;
       const Node* source = Find(node.chain.members(0).target_id());
       if (!source->Acts(now_) || source->chain.version() != node.chain.version()) continue;
+      if (LinkBroken(source->id, node.id)) continue;
       node.holds |= source->holds;
       node.complete_at_version = node.chain.version();
     }
@@ -450,6 +480,7 @@ class Walk {
   size_t commits_ = 0;
   std::bitset<kMaxCommits> committed_;
   std::bitset<kMaxCommits> given_up_;  // by an operator
+  std::set<std::pair<uint32_t, uint32_t>> links_broken_;
   int disks_ = 0;
   int replaced_ = 0;
   std::map<std::pair<uint32_t, uint32_t>, int> acted_;  // process by target and chain version
@@ -499,6 +530,10 @@ TEST_F(ManagerWalkTest, WhoeverServesHoldsEveryCommitWhateverOperatorsChange) {
 
 TEST_F(ManagerWalkTest, AChainWhoseDisksWereAllReplacedWaitsForOneOfThem) {
   ForMany(10, [](Walk& walk) { walk.LoseAndFind(); });
+}
+
+TEST_F(ManagerWalkTest, AChainGoesOnWhereTwoOfItsMembersDoNotReachOneAnother) {
+  ForMany(10, [](Walk& walk) { walk.BreakOneLink(); });
 }
 
 TEST_F(ManagerWalkTest, ADrainedNodeHoldsNothingAnyMore) {

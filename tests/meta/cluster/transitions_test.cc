@@ -209,9 +209,11 @@ class RandomWalk {
   }
 
   Health Pick(uint32_t target) {
-    switch (random_() % 4) {
+    switch (random_() % 5) {
       case 0:
         return Health::kGone;
+      case 3:
+        return Health::kCutOff;
       case 1:
         return Health::kUp;
       case 2:
@@ -293,6 +295,25 @@ class RandomWalk {
   std::map<uint32_t, uint64_t> commits_;
   uint64_t newest_ = 0;
 };
+
+TEST(TransitionsTest, WhoIsCutOffFromAMemberThatServesDoesNotCatchUp) {
+  EXPECT_EQ(After({{1, proto::SERVING}, {2, proto::SYNCING}, {3, proto::WAITING}},
+                  {{1, Health::kUp}, {2, Health::kCutOff}, {3, Health::kUp}}),
+            (States{{1, proto::SERVING}, {3, proto::SYNCING}, {2, proto::WAITING}}));
+  const States waiting = {{1, proto::SERVING}, {2, proto::WAITING}};
+  EXPECT_EQ(After(waiting, {{1, Health::kUp}, {2, Health::kCutOff}}), waiting);
+  EXPECT_EQ(After({{1, proto::SERVING}, {2, proto::OFFLINE}},
+                  {{1, Health::kUp}, {2, Health::kCutOff}}),
+            waiting);
+}
+
+TEST(TransitionsTest, WhoServesOrDidLastIsNotGivenUpForBeingCutOff) {
+  const States serving = {{1, proto::SERVING}, {2, proto::SERVING}};
+  EXPECT_EQ(After(serving, {{1, Health::kUp}, {2, Health::kCutOff}}), serving);
+  EXPECT_EQ(After({{1, proto::LAST_SERVING}, {2, proto::LAST_SERVING}},
+                  {{1, Health::kGone}, {2, Health::kCutOff}}),
+            (States{{2, proto::SERVING}, {1, proto::OFFLINE}}));
+}
 
 TEST(TransitionsTest, RandomWalksKeepTheInvariantsAndHeal) {
   const uint64_t seed = Seed();
