@@ -126,6 +126,17 @@ Result<Agreement> ExchangeHellos(int fd, FrameParser* parser, Clock::Instant dea
   }
 }
 
+Status CheckProcess(int fd, int64_t wanted) {
+  if (wanted == 0) return Status::Ok();
+  ucred credentials{};
+  socklen_t size = sizeof(credentials);
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0)
+    return Status::FromErrno(errno, "ask who listens");
+  if (credentials.pid == wanted) return Status::Ok();
+  return {Code::kUnavailable, "process " + std::to_string(credentials.pid) +
+                                  " listens there, and not " + std::to_string(wanted)};
+}
+
 }  // namespace
 
 ReceivesHere::ReceivesHere() : outer_(std::exchange(receives_here, this)) {}
@@ -144,7 +155,11 @@ Result<std::shared_ptr<Connection>> Connection::Open(const Address& address,
                                                      const Options& options) {
   const Clock::Instant deadline = Clock::System().Now() + milliseconds(options.connect_timeout_ms);
   ASSIGN_OR_RETURN(UniqueFd fd, Connect(address, options.connect_timeout_ms));
-  if (!address.IsUnix()) DetectDeadPeer(fd.get(), options.dead_after_ms);
+  if (address.IsUnix()) {
+    RETURN_IF_ERROR(CheckProcess(fd.get(), options.unix_pid).With("connect to " + address.ToString()));
+  } else {
+    DetectDeadPeer(fd.get(), options.dead_after_ms);
+  }
   FrameParser parser(kHelloLimits);
   const auto agreement = ExchangeHellos(fd.get(), &parser, deadline);
   if (!agreement.ok()) return agreement.status().With("connect to " + address.ToString());

@@ -44,6 +44,9 @@ class Connection {
   struct Options {
     int connect_timeout_ms = 2000;
     int dead_after_ms = 30'000;  // over TCP: a peer that acknowledges no byte for so long is gone
+    // Over a Unix socket: the process that is to be there; 0: whichever. Two containers on one machine
+    // may mean different sockets by one path.
+    int64_t unix_pid = 0;
     FrameLimits limits;
   };
 

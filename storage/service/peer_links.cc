@@ -65,9 +65,13 @@ void PeerLinks::Update(const proto::ClusterMap& map) {
     const auto address = Address::Parse(row.addresses().framed());
     if (!address.ok()) continue;
     Node& node = nodes_[row.id()];
-    if (node.address.ToString() != address->ToString()) node = {*address, true, {}};
+    if (node.way.address.ToString() != address->ToString()) node = {.way = {.address = *address}};
     node.takes_stages =
         options_.boot_id.empty() || row.addresses().boot_id() != options_.boot_id;
+    node.way.pid = row.pid();
+    node.way.here.reset();
+    if (!node.takes_stages && !row.addresses().unix_path().empty())
+      node.way.here = Address{.unix_path = row.addresses().unix_path()};
   }
 }
 
@@ -105,7 +109,7 @@ void PeerLinks::Call(TargetId to, transport::Call call, transport::Done done) {
       wanted_.insert({node->first, lane});
       return Fail(std::move(done), {Code::kUnavailable, "call target " + ToString(to) +
                                                             ": not connected to " +
-                                                            node->second.address.ToString()});
+                                                            node->second.way.address.ToString()});
     }
   }
   // A connection that has just broken ends the call on this thread, which may hold what `done`
@@ -133,9 +137,9 @@ void PeerLinks::ConnectMain() {
       // It may have been asked for again while it was made.
       const auto& present = node->second.connections[wanted.second];
       if (present != nullptr && !present->IsBroken()) continue;
-      const Address address = node->second.address;
+      const Way way = node->second.way;
       lock.unlock();
-      ConnectOnce(wanted, address);
+      ConnectOnce(wanted, way);
       lock.lock();
     }
     // What cannot be reached is not tried without a pause.
@@ -143,9 +147,20 @@ void PeerLinks::ConnectMain() {
   }
 }
 
-void PeerLinks::ConnectOnce(const Wanted& wanted, const Address& address) {
-  auto connection = transport::Connection::Open(
-      address, {.connect_timeout_ms = kConnectTimeoutMs, .dead_after_ms = kDeadAfterMs});
+Result<std::shared_ptr<transport::Connection>> PeerLinks::Connect(const Way& way) {
+  const transport::Connection::Options options{.connect_timeout_ms = kConnectTimeoutMs,
+                                               .dead_after_ms = kDeadAfterMs,
+                                               .unix_pid = way.pid};
+  if (way.here.has_value() && way.pid != 0) {
+    auto connection = transport::Connection::Open(*way.here, options);
+    if (connection.ok()) return connection;
+    LogDebug("{}; by {} instead", connection.status().ToString(), way.address.ToString());
+  }
+  return transport::Connection::Open(way.address, options);
+}
+
+void PeerLinks::ConnectOnce(const Wanted& wanted, const Way& way) {
+  auto connection = Connect(way);
   if (!connection.ok()) {
     LogDebug("connect to node {}: {}", wanted.first, connection.status().ToString());
     return;
@@ -153,7 +168,7 @@ void PeerLinks::ConnectOnce(const Wanted& wanted, const Address& address) {
   std::shared_ptr<transport::Connection> broken;  // goes after the lock: that ends its calls
   std::unique_lock lock(mutex_);
   const auto node = nodes_.find(wanted.first);
-  if (node == nodes_.end() || stopping_ || node->second.address.ToString() != address.ToString())
+  if (node == nodes_.end() || stopping_ || node->second.way.address.ToString() != way.address.ToString())
     return;
   broken = std::exchange(node->second.connections[wanted.second], std::move(*connection));
 }

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -40,8 +41,9 @@ class PeerLinks final : public Peers {
   struct Options {
     std::chrono::milliseconds tick{50};
     std::function<void()> on_tick;
-    // Servers with this boot id are sent no stages: a hop on one machine keeps two processors busy by
-    // itself, and nothing is won by two hops at once. Empty: all are.
+    // Servers with this boot id are on this machine. They are reached by their Unix sockets where that
+    // works, and sent no stages: a hop on one machine keeps two processors busy by itself, and nothing
+    // is won by two hops at once. Empty: all count as elsewhere.
     std::string boot_id;
   };
   explicit PeerLinks(Options options);
@@ -61,8 +63,13 @@ class PeerLinks final : public Peers {
   void Stop();
 
  private:
-  struct Node {
+  struct Way {
     Address address;
+    std::optional<Address> here;  // its socket, where it is on this machine
+    int64_t pid = 0;
+  };
+  struct Node {
+    Way way;
     bool takes_stages = true;
     std::array<std::shared_ptr<transport::Connection>, 2 * (transport::kMaxHop + 1)> connections;
   };
@@ -76,7 +83,8 @@ class PeerLinks final : public Peers {
   void Fail(transport::Done done, Status status);
   void ConnectMain();
   void TickMain();
-  void ConnectOnce(const Wanted& wanted, const Address& address);
+  static Result<std::shared_ptr<transport::Connection>> Connect(const Way& way);
+  void ConnectOnce(const Wanted& wanted, const Way& way);
 
   const Options options_;
   std::mutex mutex_;

@@ -1,6 +1,7 @@
 #include "storage/service/peer_links.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <future>
@@ -10,6 +11,7 @@
 #include "common/clock.h"
 #include "tests/support/eventually.h"
 #include "tests/support/frame_server.h"
+#include "tests/support/temp_dir.h"
 
 namespace sheaf::storage {
 namespace {
@@ -25,49 +27,54 @@ constexpr uint32_t kCredits = 4;
 // A server that answers changes only when it is told to, and all else at once.
 class PeerLinksTest : public ::testing::Test {
  protected:
-  PeerLinksTest() {
+  PeerLinksTest() : server_(Start({.host = "127.0.0.1"})) { PutOn("there"); }
+  std::unique_ptr<FrameServer> Start(const Address& address) {
     auto server = FrameServer::Start(
         [this](const std::shared_ptr<FrameServer::Peer>& peer, FrameServer::Request request) {
           if (request.header.type != transport::FrameType::kRequest) return;
           if (request.header.method == Method::kReplicate && ++changes_ > 0) return;
           peer->Respond(request.header.request_id, "");
         },
-        {.terms = {.request_credits = kCredits}});
+        {.address = address, .terms = {.request_credits = kCredits}});
     CHECK(server.ok(), server.status().ToString());
-    server_ = std::move(*server);
-    PutOn("there");
+    return std::move(*server);
   }
-  void PutOn(const std::string& machine) {
-    proto::ClusterMap map;
-    proto::Node* node = map.add_nodes();
+  void PutOn(const std::string& machine, const std::string& socket = "", int64_t pid = 0) {
+    map_.Clear();
+    proto::Node* node = map_.add_nodes();
     node->set_id(2);
     node->mutable_addresses()->set_framed(server_->address().ToString());
     node->mutable_addresses()->set_boot_id(machine);
-    proto::Target* target = map.add_targets();
+    node->mutable_addresses()->set_unix_path(socket);
+    node->set_pid(pid);
+    proto::Target* target = map_.add_targets();
     target->set_id(kTarget.value());
     target->set_node_id(2);
-    links_.Update(map);
+    links_.Update(map_);
   }
   ~PeerLinksTest() override { links_.Stop(); }
 
-  std::future<Status> Call(Method method) {
+  std::future<Status> Call(Method method) { return CallBy(links_, method); }
+  static std::future<Status> CallBy(PeerLinks& links, Method method) {
     auto promise = std::make_shared<std::promise<Status>>();
     auto answer = promise->get_future();
-    links_.Call(kTarget, {.method = method, .deadline = Clock::System().Now() + seconds(20)},
+    links.Call(kTarget, {.method = method, .deadline = Clock::System().Now() + seconds(20)},
                 [promise](const Result<transport::Reply>& reply) {
                   promise->set_value(reply.status());
                 });
     return answer;
   }
   // The first finds no connection, and has it made.
-  void Connect(Method method) {
+  void Connect(Method method) { ConnectBy(links_, method); }
+  static void ConnectBy(PeerLinks& links, Method method) {
     ASSERT_TRUE(Eventually([&] {
-      auto answer = Call(method);
+      auto answer = CallBy(links, method);
       return answer.wait_for(std::chrono::milliseconds(50)) != std::future_status::ready ||
              answer.get().ok();
     }));
   }
 
+  proto::ClusterMap map_;
   std::atomic<uint32_t> changes_ = 0;
   std::unique_ptr<FrameServer> server_;
   PeerLinks links_{{.boot_id = "here"}};
@@ -95,6 +102,33 @@ TEST_F(PeerLinksTest, NothingIsStagedOnOneMachine) {
   PutOn("there");
   EXPECT_TRUE(links_.TakesStages(kTarget));
   EXPECT_FALSE(links_.TakesStages(TargetId(9))) << "it is not in the map";
+}
+
+// Where a server's socket is on this machine and it is that server which listens, it is used.
+TEST_F(PeerLinksTest, OnOneMachineTheSocketOfTheServerIsUsedWhereItIsThatServers) {
+  const testing::TempDir dir;
+  const auto here = Start({.unix_path = dir / "socket"});
+  struct Case {
+    const char* machine;
+    std::string socket;
+    int64_t pid;
+    bool used;
+  };
+  for (const Case& is : {Case{"there", dir / "socket", getpid(), false},
+                         Case{"here", dir / "none", getpid(), false},
+                         Case{"here", dir / "socket", getpid() + 1, false},
+                         Case{"here", dir / "socket", 0, false},
+                         Case{"here", dir / "socket", getpid(), true}}) {
+    const int before = here->accepted();
+    const int before_there = server_->accepted();
+    PutOn(is.machine, is.socket, is.pid);
+    PeerLinks links({.boot_id = "here"});
+    links.Update(map_);
+    ConnectBy(links, Method::kDurable);
+    EXPECT_EQ(server_->accepted() - before_there, is.used ? 0 : 1) << is.machine << is.socket;
+    EXPECT_GE(here->accepted() - before, is.used ? 1 : 0);
+    links.Stop();
+  }
 }
 
 TEST_F(PeerLinksTest, CallsFailThatFindNoTargetOrAreMadeTooLate) {
