@@ -81,6 +81,7 @@ proto::Chain ManagerState::NextStep(const proto::Chain& chain, Clock::Instant no
     const NodeEntry& node = nodes_.at(targets_.at(target.value()).row.node_id());
     return node.known_version >= chain_since_.at(chain.id());
   };
+  view.stalled = [&](TargetId target) { return targets_.at(target.value()).stalled; };
   view.broken = [&](TargetId one, TargetId other) { return LinkBroken(one, other, now); };
   if (const auto member = CutOffMember(chain, view)) {
     return NextCutOff(chain, *member, view).value_or(chain);

@@ -91,6 +91,7 @@ Result<proto::HeartbeatResponse> ManagerState::Heartbeat(const proto::HeartbeatR
 
 void ManagerState::TakeReport(TargetEntry& target, const proto::TargetReport& report) {
   target.local = report.state();
+  target.stalled = report.stalled();
   target.chains.clear();
   for (const proto::ChainReport& chain : report.chains()) target.chains[chain.chain_id()] = chain;
   target.row.set_used_bytes(report.used_bytes());
@@ -146,6 +147,7 @@ bool ManagerState::LinkBroken(TargetId one, TargetId other, Clock::Instant now) 
 bool ManagerState::IsCutOff(const proto::ChainMember& member, const proto::Chain& chain,
                             Clock::Instant now) const {
   if (member.state() == proto::SERVING) return false;
+  if (targets_.at(member.target_id()).stalled) return true;
   return std::any_of(
       chain.members().begin(), chain.members().end(), [&](const proto::ChainMember& other) {
         return other.state() == proto::SERVING && Works(targets_.at(other.target_id()), now) &&

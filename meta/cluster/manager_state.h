@@ -72,8 +72,8 @@ struct LeaseOptions {
 //    serves, or resumes a chain, by what another one held.
 // 9. A member that serves is removed only once its own node has said to know that it is leaving,
 //    and as many others as the chain is to have serve and were heard lately.
-// 10. A chain goes on without a member that is up, since others that serve do not reach it, only
-//     once its own node has said to know that it answers no reads.
+// 10. A chain goes on without a member that is up, since others that serve do not reach it or its
+//     disk hangs, only once its own node has said to know that it answers no reads.
 //
 // On 7: it does not do to count back, and to take for whole whoever left before a map that the
 // others have not said to know. They act on a map when it comes, under the lease they have, and may
@@ -174,6 +174,7 @@ class ManagerState {
   struct TargetEntry {
     proto::Target row;
     proto::LocalState local = proto::LOCAL_STATE_UNSPECIFIED;  // unspecified: not heard of yet
+    bool stalled = false;
     std::map<uint32_t, proto::ChainReport> chains;             // by chain id, as last reported
   };
   // Who was not heard since `since` is not known to be up.
@@ -182,7 +183,8 @@ class ManagerState {
   proto::Chain NextOf(const proto::Chain& chain, Clock::Instant now) const;
   // Whether one of the two nodes, being up, says that the other does not answer it.
   bool LinkBroken(TargetId one, TargetId other, Clock::Instant now) const;
-  // Whether a member that serves, and is up, and this one do not reach one another.
+  // Whether this member does not serve, and its disk hangs, or a member that serves, and is up, and
+  // it do not reach one another.
   bool IsCutOff(const proto::ChainMember& member, const proto::Chain& chain,
                 Clock::Instant now) const;
   bool Works(const TargetEntry& target, Clock::Instant now) const;

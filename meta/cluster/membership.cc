@@ -166,6 +166,10 @@ std::optional<TargetId> CutOffMember(const proto::Chain& chain, const MemberView
     const TargetId target(member.target_id());
     if (member.state() == proto::SERVING && view.up(target)) serving.push_back(target);
   }
+  const auto hangs = std::find_if(serving.rbegin(), serving.rend(), view.stalled);
+  if (hangs != serving.rend() && !std::all_of(serving.begin(), serving.end(), view.stalled)) {
+    return *hangs;
+  }
   std::optional<TargetId> worst;
   ptrdiff_t most = 0;
   for (TargetId target : serving) {

@@ -48,14 +48,15 @@ struct MemberView {
   std::function<bool(TargetId)> up;      // its node has been heard lately, and its disk works
   std::function<bool(TargetId)> knows;   // its node acts on the chain's present version
   std::function<bool(TargetId, TargetId)> broken;  // one of the two says that the other is silent
+  std::function<bool(TargetId)> stalled;           // its disk hangs
 };
 // The next step of removing members: those on nodes that are drained, once as many others serve as
 // the chain is to have; and those that are too many. Nothing while nobody serves.
 std::optional<proto::Chain> NextRemoval(const proto::Chain& chain, const MemberView& view);
 
-// Of the members that serve and are up, the one that the chain is to go on without since it and
-// others of them do not reach one another, so that nothing is committed: the one with the most
-// broken links, of several the last. Nothing where all reach one another.
+// Of the members that serve and are up, the one that the chain is to go on without since nothing is
+// committed with it: one whose disk hangs, while that of another does not; else the one with the
+// most broken links to others of them. Of several the last. Nothing where all is well.
 std::optional<TargetId> CutOffMember(const proto::Chain& chain, const MemberView& view);
 // The next step of going on without it, in the two steps of a removal; but it stays a member, offline,
 // and comes back once who serves reaches it. REQUIRES: CutOffMember says so.

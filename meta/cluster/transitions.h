@@ -13,7 +13,7 @@ enum class TargetHealth {
   kRestarted,  // its server began anew: what is on the disk is there, what was in memory is not
   kUp,         // works, but may lack commits
   kComplete,   // works, and says of the chain's present version that it holds every commit
-  kCutOff,     // works, but it and a member that serves do not reach one another
+  kCutOff,     // up, but it and a member that serves do not reach one another, or its disk hangs
   kUnknown,    // not heard of lately and not surely gone: nothing is moved on its account
 };
 

@@ -28,6 +28,8 @@ struct ChunkOp {
   IoContext* io = nullptr;
   Engine::StateDone done;
 
+  bool submitted = false;  // counted among the changes begun; set before anybody else has it
+
   bool running = false;
   bool finished = false;
 

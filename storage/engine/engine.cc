@@ -36,7 +36,11 @@ Result<std::unique_ptr<EngineImpl>> EngineImpl::Open(const Options& options) {
   RETURN_IF_ERROR(engine->RebuildAllocator());
   EngineImpl* raw = engine.get();
   engine->committer_ = std::make_unique<Committer>(
-      *raw->index_, raw->space_, raw->pins_, raw->table_, [raw](size_t n) { raw->End(n); },
+      *raw->index_, raw->space_, raw->pins_, raw->table_,
+      [raw](size_t n) {
+        raw->changes_ended_ += n;
+        raw->End(n);
+      },
       options.commit_seconds);
   return engine;
 }
@@ -119,6 +123,8 @@ Engine::Space EngineImpl::GetSpace() const { return space_.GetSpace(); }
 Engine::Stats EngineImpl::GetStats() const {
   Stats stats;
   stats.calls_under_way = calls_;
+  stats.changes_ended = changes_ended_;  // first: no more than have begun
+  stats.changes_begun = changes_begun_;
   const Committer::Counts commits = committer_->counts();
   stats.commit_queue = commits.queued;
   stats.commit_groups = commits.groups;

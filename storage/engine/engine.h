@@ -117,6 +117,8 @@ class Engine {
   // For metrics; those that count do so since the start.
   struct Stats {
     uint64_t calls_under_way = 0;
+    uint64_t changes_begun = 0;  // of chunks and rows; the difference is under way
+    uint64_t changes_ended = 0;
     uint64_t commit_queue = 0;  // changes that wait for a group commit
     uint64_t commit_groups = 0;
     uint64_t commit_changes = 0;

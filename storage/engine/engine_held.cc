@@ -108,6 +108,7 @@ void EngineImpl::StageRevert(const ChunkSlot& slot, const ChunkOp& op, Committer
 void EngineImpl::PutStreamRows(IoContext& io, std::vector<StreamRow> rows,
                                std::function<void(Status)> done) {
   Begin();
+  ++changes_begun_;
   Committer::Item item;
   item.io = &io;
   item.rows = std::move(rows);

@@ -181,10 +181,13 @@ void EngineImpl::StartChange(IoContext& io, Change change, StateDone done, IoCon
 }
 
 void EngineImpl::Reject(const OpRef& op, const Status& status) {
+  if (op->submitted) ++changes_ended_;
   PostAnswer(*op->io, [op, status] { op->done(status); });
 }
 
 void EngineImpl::Submit(OpRef op, IoContext* current) {
+  op->submitted = true;
+  ++changes_begun_;
   Status status = committer_->Health();
   if (!status.ok()) {
     Reject(op, status.With("the target is out of service"));

@@ -108,6 +108,8 @@ class EngineImpl final : public Engine {
   ReadPins pins_;
   Guarded<ChunkTable> table_;
   std::atomic<uint64_t> calls_{0};  // begun and not yet answered
+  std::atomic<uint64_t> changes_begun_{0};
+  std::atomic<uint64_t> changes_ended_{0};
   std::atomic<uint64_t> corruptions_{0};
   std::mutex idle_mutex_;
   std::condition_variable idle_;

@@ -60,7 +60,8 @@ ManagerLink::ManagerLink(ReplicaSet& replicas, const Options& options, const Clo
       options_(options),
       clock_(clock),
       stubs_(std::make_unique<Stubs>(options.manager)),
-      process_(NewUuid()) {
+      process_(NewUuid()),
+      stalls_(replicas.targets().size()) {
   if (options.metrics != nullptr) {
     heartbeats_ = &options.metrics->AddCounter("sheaf_storage_heartbeats_total",
                                                "Heartbeats to the manager that ended");
@@ -221,13 +222,30 @@ Status ManagerLink::Register() {
   return Status::Ok();
 }
 
-proto::HeartbeatRequest ManagerLink::HeartbeatRequest() const {
+bool ManagerLink::IsStalled(size_t local_target) {
+  const ReplicaSet::LocalTarget& target = replicas_.targets()[local_target];
+  const Engine::Stats stats = target.engine->GetStats();
+  const bool before = stalls_[local_target].IsStalled();
+  const bool is = stalls_[local_target].Look(stats.changes_begun, stats.changes_ended, clock_.Now());
+  if (is && !before) {
+    LogWarn("target {} ({}): its disk has ended none of {} changes for 5 s; the manager is told",
+            target.place, target.uuid, stats.changes_begun - stats.changes_ended);
+  } else if (before && !is) {
+    LogInfo("target {} ({}): its disk goes on", target.place, target.uuid);
+  }
+  return is;
+}
+
+proto::HeartbeatRequest ManagerLink::HeartbeatRequest() {
   proto::HeartbeatRequest request;
   request.set_node_id(node_id_);
   request.set_uuid(options_.node_uuid);
   request.set_process(process_);
   request.set_map_version(replicas_.map_in_force().value());
-  for (size_t i = 0; i < replicas_.targets().size(); ++i) *request.add_targets() = ReportOf(i);
+  for (size_t i = 0; i < replicas_.targets().size(); ++i) {
+    *request.add_targets() = ReportOf(i);
+    request.mutable_targets()->rbegin()->set_stalled(IsStalled(i));
+  }
   if (!options_.out_of_reach) return request;
   for (NodeId node : options_.out_of_reach()) request.add_out_of_reach(node.value());
   return request;

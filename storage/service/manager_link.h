@@ -15,6 +15,7 @@
 #include "common/status.h"
 #include "proto/cluster.pb.h"
 #include "storage/replica/replica_set.h"
+#include "storage/replica/stall_watch.h"
 
 namespace sheaf::storage {
 
@@ -74,7 +75,8 @@ class ManagerLink {
   Status Register();
   // kStale: the manager does not know us; register again.
   Status Heartbeat();
-  proto::HeartbeatRequest HeartbeatRequest() const;
+  proto::HeartbeatRequest HeartbeatRequest();
+  bool IsStalled(size_t local_target);
   void SayStopping();
   void CountHeartbeat(const Status& status, Clock::Instant took);
   Status FollowMap();
@@ -101,6 +103,7 @@ class ManagerLink {
   // Written by the heartbeat thread alone.
   uint32_t node_id_ = 0;
   std::vector<uint32_t> target_ids_;
+  std::vector<StallWatch> stalls_;  // by target
   bool remembered_ = false;  // the cluster, in every target
   std::chrono::milliseconds heartbeat_every_{500};
   bool leased_ = true;  // by the last heartbeat's answer

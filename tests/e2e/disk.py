@@ -64,6 +64,13 @@ class Disk:
         finally:
             os.close(fd)
 
+    def freeze(self):
+        """From now on writes and syncs wait, as on a disk that hangs."""
+        run(["fsfreeze", "--freeze", self.point])
+
+    def thaw(self):
+        run(["fsfreeze", "--unfreeze", self.point])
+
     def repair(self):
         """As an operator would, once nobody uses it any more."""
         self.unmount()
@@ -83,6 +90,8 @@ class Disk:
         return path
 
     def clean_up(self):
+        if self.point:
+            subprocess.run(["fsfreeze", "--unfreeze", self.point], stderr=subprocess.DEVNULL)
         while self.point and is_mounted(self.point):
             if subprocess.run(["umount", "-l", self.point]).returncode != 0:
                 break

@@ -375,6 +375,33 @@ class DiskOfOneTest(ReplicasTest):
         self.assertReplicasEqual(cluster)
         self.assertClean(cluster)
 
+    def test_chains_go_on_without_a_replica_whose_disk_hangs(self):
+        self.on_disk(8192, self.hang_and_go_on)
+
+    def hang_and_go_on(self, cluster, disk):
+        load = Load(cluster.path("load"))
+        try:
+            load.wait_for_progress(20)
+            disk.freeze()
+            try:
+                wait_until(lambda: "waiting" in self.target_states(cluster), 60, "a replica put aside")
+                load.wait_for_progress(60)
+                self.assertEqual(self.target_states(cluster), ["serving", "serving", "waiting"])
+            finally:
+                disk.thaw()
+            load.wait_for_progress(20)
+        finally:
+            load.stop()
+        self.assertEqual(load.errors, [])
+        cluster.wait_for_health(HEALTH_SECONDS)
+        load.check()
+        self.assertReplicasEqual(cluster)
+        self.assertClean(cluster)
+
+    @staticmethod
+    def target_states(cluster):
+        return sorted(target["state"] for target in cluster.status()["targets"])
+
     def test_a_full_disk_of_one_replica_refuses_cleanly_and_loses_nothing(self):
         self.on_disk(2048, self.fill_and_empty)
 

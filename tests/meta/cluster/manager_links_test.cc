@@ -137,6 +137,30 @@ TEST_F(ManagerLinksTest, AServerThatIsGoneIsNoBrokenLink) {
   EXPECT_EQ(States(), "2 SERVING 1 OFFLINE");
 }
 
+TEST_F(ManagerLinksTest, AChainGoesOnWithoutAMemberWhoseDiskHangs) {
+  Start(3);
+  stalled_ = {1};
+  out_of_reach_[2] = {3};  // what hangs goes first
+  Turns(3);
+  EXPECT_EQ(MemberOf(Chain(), TargetId(1)).state(), proto::WAITING);
+  out_of_reach_.clear();
+  Turns(4);
+  EXPECT_EQ(States(), "2 SERVING 3 SERVING 1 WAITING") << "while it does";
+  stalled_.clear();
+  Turns(3);
+  EXPECT_EQ(States(), "2 SERVING 3 SERVING 1 SERVING");
+}
+
+TEST_F(ManagerLinksTest, WhereEveryDiskHangsNobodyIsGivenUp) {
+  Start(3);
+  stalled_ = {1, 2, 3};
+  Turns(4);
+  EXPECT_EQ(States(), "1 SERVING 2 SERVING 3 SERVING");
+  stalled_ = {2, 3};
+  Turns(6);
+  EXPECT_EQ(States(), "1 SERVING 3 WAITING 2 WAITING");
+}
+
 TEST_F(ManagerLinksTest, AMemberThatCatchesUpWaitsWhileNobodyReachesIt) {
   Start(3);
   silent_ = 3;

@@ -82,6 +82,7 @@ class ManagerStateTest : public ::testing::Test {
     target->set_used_bytes(100);
     target->set_total_bytes(1000);
     if (chain != nullptr) *target->add_chains() = *chain;
+    target->set_stalled(stalled_.contains(node));
     for (uint32_t silent : out_of_reach_[node]) request.add_out_of_reach(silent);
     return state_.Heartbeat(request, clock_.Now());
   }
@@ -140,6 +141,7 @@ class ManagerStateTest : public ::testing::Test {
   FakeClock clock_;
   ManagerState state_;
   std::map<std::string, std::string> processes_;  // by node, as registered
+  std::set<uint32_t> stalled_;  // nodes whose disks hang
   std::map<uint32_t, std::set<uint32_t>> out_of_reach_;  // by node: whom it does not reach
   uint32_t next_node_ = 1;
   uint32_t next_target_ = 1;
