@@ -340,6 +340,7 @@ ManagerState::Space ManagerState::TotalSpace() const {
 
 proto::Resync ManagerState::Resync(Clock::Instant now) const {
   proto::Resync sum;
+  std::map<uint32_t, uint64_t> rates;  // by node: it tells that of all its resyncs with each chain
   for (const auto& [id, chain] : chains_) {
     for (const proto::ChainMember& member : chain.members()) {
       const TargetEntry& target = targets_.at(member.target_id());
@@ -347,9 +348,10 @@ proto::Resync ManagerState::Resync(Clock::Instant now) const {
       if (member.state() != proto::SERVING || report == target.chains.end()) continue;
       if (report->second.chain_version() != chain.version() || !Works(target, now)) continue;
       sum.set_chunks_left(sum.chunks_left() + report->second.chunks_left());
-      sum.set_bytes_per_s(sum.bytes_per_s() + report->second.bytes_per_s());
+      rates[target.row.node_id()] = report->second.bytes_per_s();
     }
   }
+  for (const auto& [node, rate] : rates) sum.set_bytes_per_s(sum.bytes_per_s() + rate);
   return sum;
 }
 

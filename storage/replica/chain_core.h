@@ -298,7 +298,7 @@ class ChainCore : private ResyncHost {
 
   // ResyncHost
   void ListBoth(const ListStep& step) override;
-  void CopyChunk(const CopyStep& step) override;
+  void CopyChunks(const CopyStep& step) override;
   void RemoveChunks(const RemoveStep& step) override;
   void SendStreams(uint64_t step) override;
   bool IsQuiet(const ChunkRange& range) override;

@@ -379,7 +379,7 @@ Status ChainCore::BeginSync(ChainVersion version, TargetId from, uint64_t number
 }
 
 void ChainCore::ListBoth(const ListStep& step) { host_.List(*mirror_, step); }
-void ChainCore::CopyChunk(const CopyStep& step) { host_.Copy(*mirror_, step); }
+void ChainCore::CopyChunks(const CopyStep& step) { host_.Copy(*mirror_, step); }
 void ChainCore::RemoveChunks(const RemoveStep& step) { host_.RemoveThere(*mirror_, step); }
 void ChainCore::SendStreams(uint64_t step) { host_.SendResults(*mirror_, step); }
 

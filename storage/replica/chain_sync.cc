@@ -46,12 +46,13 @@ void ChainReplica::List(TargetId peer, const ListStep& step) {
 
 void ChainReplica::Copy(TargetId peer, const CopyStep& step) {
   env_.mover->Copy(PlaceOf(chain_, core_.version(), self_, peer, engine_, env_.home), step,
-                   [weak = weak_from_this(), step = step.step,
-                    chunk = step.chunk.chunk](const Status& status) {
+                   [weak = weak_from_this(), step](const Status& status) {
                      const auto self = weak.lock();
                      if (!self) return;
-                     if (IsDamage(status)) (void)self->RequestRepair(chunk);
-                     self->EndStep(step, status);
+                     for (const ChunkCopy& copy : step.chunks) {  // one of them is
+                       if (IsDamage(status)) (void)self->RequestRepair(copy.chunk.chunk);
+                     }
+                     self->EndStep(step.step, status);
                    });
 }
 

@@ -1,6 +1,7 @@
 #include "storage/replica/resync.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "storage/replica/planted.h"
 
@@ -26,6 +27,7 @@ std::optional<ChunkId> ToldThrough(const ListPair& lists) {
 struct Difference {
   ChunkId chunk;
   const ChunkFacts* here = nullptr;  // null: only there
+  bool is_there = false;
 };
 
 std::vector<Difference> Compare(const ListPair& lists, const std::optional<ChunkId>& through) {
@@ -40,14 +42,26 @@ std::vector<Difference> Compare(const ListPair& lists, const std::optional<Chunk
     const ChunkId chunk = only_there ? there->chunk : here->chunk;
     if (through && chunk > *through) break;
     if (only_there) {
-      differences.push_back({chunk, nullptr});
+      differences.push_back({chunk, nullptr, true});
     } else if (only_here || !Same(*here, *there)) {
-      differences.push_back({chunk, &*here});
+      differences.push_back({chunk, &*here, !only_here});
     }
     if (!only_there) ++here;
     if (!only_here) ++there;
   }
   return differences;
+}
+
+// Of a page told through `last`, as much as is made the same at once.
+std::optional<ChunkId> EndOfWindow(const std::vector<Difference>& differences,
+                                   const std::optional<ChunkId>& last) {
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < differences.size(); ++i) {
+    if (differences[i].here != nullptr) bytes += differences[i].here->length;
+    const bool too_much = bytes > Resync::kWindowBytes || i == Resync::kWindowChunks;
+    if (i > 0 && too_much) return differences[i - 1].chunk;
+  }
+  return last;
 }
 
 }  // namespace
@@ -86,11 +100,9 @@ void Resync::OnLists(uint64_t step, const Result<ListPair>& lists) {
 }
 
 void Resync::ChooseWindow(const ListPair& lists) {
-  std::optional<ChunkId> last = ToldThrough(lists);
-  const std::vector<Difference> differences = Compare(lists, last);
-  if (!differences.empty()) last = differences.front().chunk;
+  const std::optional<ChunkId> last = ToldThrough(lists);
   host_.WindowOpens();
-  window_ = ChunkRange{cursor_, last};
+  window_ = ChunkRange{cursor_, EndOfWindow(Compare(lists, last), last)};
   phase_ = Phase::kQuiet;
   OnCommitted();
 }
@@ -109,7 +121,7 @@ void Resync::CompareWindow(const ListPair& lists) {
     if (difference.here == nullptr) {
       to_remove_.push_back(difference.chunk);
     } else {
-      to_copy_.push_back(*difference.here);
+      to_copy_.push_back({*difference.here, difference.is_there});
     }
   }
   progress_.compared += lists.here.chunks.size();
@@ -124,11 +136,9 @@ void Resync::NextCopy() {
     return;
   }
   if (to_copy_.empty()) return CloseWindow();
-  const ChunkFacts chunk = to_copy_.back();
-  to_copy_.pop_back();
-  ++progress_.copied;
-  progress_.copied_bytes += chunk.length;
-  host_.CopyChunk({++step_, chunk});
+  for (const ChunkCopy& copy : to_copy_) progress_.copied_bytes += copy.chunk.length;
+  progress_.copied += to_copy_.size();
+  host_.CopyChunks({++step_, std::exchange(to_copy_, {})});
 }
 
 void Resync::OnStep(uint64_t step, const Status& status) {

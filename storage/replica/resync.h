@@ -43,9 +43,13 @@ struct ListPair {
   ListPage here;
   ListPage there;
 };
+struct ChunkCopy {
+  ChunkFacts chunk;  // as it is here
+  bool is_there = false;
+};
 struct CopyStep {
   uint64_t step = 0;
-  ChunkFacts chunk;  // as it is here
+  std::vector<ChunkCopy> chunks;
 };
 struct RemoveStep {
   uint64_t step = 0;
@@ -57,7 +61,7 @@ class ResyncHost {
  public:
   virtual ~ResyncHost() = default;
   virtual void ListBoth(const ListStep& step) = 0;
-  virtual void CopyChunk(const CopyStep& step) = 0;
+  virtual void CopyChunks(const CopyStep& step) = 0;
   virtual void RemoveChunks(const RemoveStep& step) = 0;
   virtual void SendStreams(uint64_t step) = 0;
   // Whether no change of the range is under way, but those that wait for its copy.
@@ -72,8 +76,10 @@ class ResyncHost {
 //
 // It goes through the chunks in id order. Behind the cursor the two hold the same, and changes are
 // mirrored; before it they are skipped, since the copy will bring them. Between the cursor and the
-// end of the *window* they wait: the window is compared, made the same, and then passed. A window
-// ends with the first chunk that differs, so that changes wait for one copy at most.
+// end of the *window* they wait: the window is compared, made the same, and then passed. What differs
+// in a window is one chunk, or several of kWindowBytes together (the default size of one), so that
+// changes wait for about one copy; more than one, since clients that make small files may make them
+// faster than one at a time could be copied, and then this would never end.
 //
 //   scan     compare a page without holding anything; choose the window
 //   quiet    wait until what is under way in it has been committed
@@ -87,6 +93,8 @@ class ResyncHost {
 class Resync {
  public:
   static constexpr uint32_t kPage = 1024;
+  static constexpr uint64_t kWindowBytes = 4 << 20;
+  static constexpr size_t kWindowChunks = 64;  // that differ
 
   explicit Resync(ResyncHost& host) : host_(host) {}
 
@@ -135,7 +143,7 @@ class Resync {
   // and nothing may be skipped any more.
   bool anew_ = false;
   std::optional<ChunkRange> window_;
-  std::vector<ChunkFacts> to_copy_;
+  std::vector<ChunkCopy> to_copy_;
   std::vector<ChunkId> to_remove_;
   Progress progress_;
 };

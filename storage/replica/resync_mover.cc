@@ -80,7 +80,7 @@ void ResyncMover::List(const Place& place, const ListStep& step, ListDone done) 
 }
 
 void ResyncMover::Copy(const Place& place, const CopyStep& step, StepDone done) {
-  Add([this, place, chunk = step.chunk, done = std::move(done)] { done(DoCopy(place, chunk)); });
+  Add([this, place, step, done = std::move(done)] { done(DoCopies(place, step.chunks)); });
 }
 
 void ResyncMover::Remove(const Place& place, const RemoveStep& step, StepDone done) {
@@ -100,15 +100,22 @@ proto::PeerContext ResyncMover::PeerOf(const Place& place) {
   return peer;
 }
 
-Result<transport::Reply> ResyncMover::CallAndWait(TargetId to, transport::Call call) {
-  if (stopping()) return Status(Code::kCancelled, "resync: the server stops");
-  call.deadline = Clock::System().Now() + options_.call_timeout;
+ResyncMover::Reply ResyncMover::Begin(TargetId to, transport::Call call) {
   auto promise = std::make_shared<std::promise<Result<transport::Reply>>>();
   std::future<Result<transport::Reply>> reply = promise->get_future();
+  if (stopping()) {
+    promise->set_value(Status(Code::kCancelled, "resync: the server stops"));
+    return reply;
+  }
+  call.deadline = Clock::System().Now() + options_.call_timeout;
   peers_.Call(to, std::move(call), [promise](Result<transport::Reply> answer) {
     promise->set_value(std::move(answer));
   });
-  return reply.get();
+  return reply;
+}
+
+Result<transport::Reply> ResyncMover::CallAndWait(TargetId to, transport::Call call) {
+  return Begin(to, std::move(call)).get();
 }
 
 uint64_t ResyncMover::bytes_per_s() const { return pacer_.rate(); }
@@ -155,18 +162,23 @@ Result<ListPair> ResyncMover::DoList(const Place& place, const ListStep& step) {
 
 // ---- copying ----
 
-Result<ResyncMover::UnitPair> ResyncMover::ListUnits(const Place& place, ChunkId chunk) {
+std::future<Result<std::vector<uint32_t>>> ResyncMover::StartUnits(const Place& place,
+                                                                   ChunkId chunk) {
   auto promise = std::make_shared<std::promise<Result<std::vector<uint32_t>>>>();
   auto listed = promise->get_future();
-  if (stopping()) return Status(Code::kCancelled, "resync: the server stops");
   place.io->Post([place, chunk, promise] {
     place.engine->ListUnits(*place.io, {place.chain, chunk},
                             [promise](Result<std::vector<uint32_t>> units) {
                               promise->set_value(std::move(units));
                             });
   });
+  return listed;
+}
+
+Result<ResyncMover::UnitPair> ResyncMover::ListUnits(const Place& place, ChunkId chunk) {
+  if (stopping()) return Status(Code::kCancelled, "resync: the server stops");
   UnitPair units;
-  ASSIGN_OR_RETURN(units.first, listed.get());
+  ASSIGN_OR_RETURN(units.first, StartUnits(place, chunk).get());
   proto::SyncUnitsRequest request;
   *request.mutable_peer() = PeerOf(place);
   SetChunk(chunk, request.mutable_chunk());
@@ -180,22 +192,53 @@ Result<ResyncMover::UnitPair> ResyncMover::ListUnits(const Place& place, ChunkId
   return units;
 }
 
+std::future<Result<Engine::ReadAnswer>> ResyncMover::StartRead(const Place& place, ChunkId chunk,
+                                                               uint32_t offset, uint32_t length) {
+  auto promise = std::make_shared<std::promise<Result<Engine::ReadAnswer>>>();
+  auto answer = promise->get_future();
+  place.io->Post([place, chunk, offset, length, promise] {
+    place.engine->ReadAt(*place.io, {place.chain, chunk}, Engine::kNewest, offset, length,
+                         [promise](Result<Engine::ReadAnswer> read) {
+                           promise->set_value(std::move(read));
+                         });
+  });
+  return answer;
+}
+
 Result<Engine::ReadAnswer> ResyncMover::ReadPiece(const Place& place, ChunkId chunk,
                                                   uint32_t offset, uint32_t length) {
   for (int attempt = 0;; ++attempt) {
-    auto promise = std::make_shared<std::promise<Result<Engine::ReadAnswer>>>();
-    auto answer = promise->get_future();
     if (stopping()) return Status(Code::kCancelled, "resync: the server stops");
-    place.io->Post([place, chunk, offset, length, promise] {
-      place.engine->ReadAt(*place.io, {place.chain, chunk}, Engine::kNewest, offset, length,
-                           [promise](Result<Engine::ReadAnswer> read) {
-                             promise->set_value(std::move(read));
-                           });
-    });
-    Result<Engine::ReadAnswer> read = answer.get();
+    Result<Engine::ReadAnswer> read = StartRead(place, chunk, offset, length).get();
     if (read.ok() || read.status().code() != Code::kBusy || attempt == kBusyTries) return read;
     (void)pacer_.Rest(kBusyPause);
   }
+}
+
+ResyncMover::Reply ResyncMover::SendPiece(const Place& place,
+                                                             const ChunkFacts& chunk,
+                                                             uint32_t offset,
+                                                             const Engine::ReadAnswer& piece,
+                                                             bool first) {
+  proto::SyncWriteRequest request;
+  *request.mutable_peer() = PeerOf(place);
+  SetChunk(chunk.chunk, request.mutable_chunk());
+  request.set_offset(offset);
+  request.set_chunk_size(chunk.chunk_size);
+  request.set_crc32c(piece.crc32c);
+  request.set_first(first);
+  return Begin(place.to, {.method = Method::kSyncWrite,
+                          .message = request.SerializeAsString(),
+                          .payload = piece.bytes});
+}
+
+ResyncMover::Reply ResyncMover::Seal(const Place& place, const ChunkFacts& chunk,
+                                                        bool first) {
+  proto::SyncSealRequest seal;
+  *seal.mutable_peer() = PeerOf(place);
+  *seal.mutable_chunk() = EncodeFacts(chunk);
+  seal.set_first(first);
+  return Begin(place.to, {.method = Method::kSyncSeal, .message = seal.SerializeAsString()});
 }
 
 // Runs of units that differ. Where nothing is there yet, zeros are not sent: the seal extends the
@@ -223,17 +266,8 @@ Result<bool> ResyncMover::SendPieces(const Place& place, const ChunkFacts& chunk
                      ReadPiece(place, chunk.chunk, offset, length));
     if (piece.bytes.empty()) break;  // it was cut meanwhile: the seal will say so
     RETURN_IF_ERROR(pacer_.Take(piece.bytes.size()));
-    proto::SyncWriteRequest request;
-    *request.mutable_peer() = PeerOf(place);
-    SetChunk(chunk.chunk, request.mutable_chunk());
-    request.set_offset(offset);
-    request.set_chunk_size(chunk.chunk_size);
-    request.set_crc32c(piece.crc32c);
-    request.set_first(std::exchange(first, false));
-    RETURN_IF_ERROR(CallAndWait(place.to, {.method = Method::kSyncWrite,
-                                           .message = request.SerializeAsString(),
-                                           .payload = piece.bytes})
-                        .status());
+    RETURN_IF_ERROR(
+        SendPiece(place, chunk, offset, piece, std::exchange(first, false)).get().status());
   }
   return first;
 }
@@ -246,13 +280,53 @@ Status ResyncMover::DoCopy(const Place& place, const ChunkFacts& chunk) {
     first = SendPieces(place, chunk, units);
   }
   RETURN_IF_ERROR(first.status());
-  proto::SyncSealRequest seal;
-  *seal.mutable_peer() = PeerOf(place);
-  *seal.mutable_chunk() = EncodeFacts(chunk);
-  seal.set_first(*first);
-  return CallAndWait(place.to,
-                     {.method = Method::kSyncSeal, .message = seal.SerializeAsString()})
-      .status();
+  return Seal(place, chunk, *first).get().status();
+}
+
+// Small chunks that are not there at all go out one behind the other: read at once, their pieces and
+// seals sent without waiting for answers. They are taken in the order in which they were begun.
+Status ResyncMover::DoCopies(const Place& place, const std::vector<ChunkCopy>& copies) {
+  struct Small {
+    std::future<Result<std::vector<uint32_t>>> units;
+    std::future<Result<Engine::ReadAnswer>> read;
+    Result<Engine::ReadAnswer> piece = Engine::ReadAnswer();  // its bytes are used until the end
+  };
+  std::vector<Small> small(copies.size());
+  if (stopping()) return Status(Code::kCancelled, "resync: the server stops");
+  for (size_t i = 0; i < copies.size(); ++i) {
+    const ChunkFacts& chunk = copies[i].chunk;
+    if (copies[i].is_there || chunk.length == 0 || chunk.length > kPiece) continue;
+    small[i].units = StartUnits(place, chunk.chunk);
+    small[i].read = StartRead(place, chunk.chunk, 0, chunk.length);
+  }
+  Status status;
+  std::vector<std::future<Result<transport::Reply>>> answers;
+  for (size_t i = 0; i < copies.size(); ++i) {
+    const ChunkFacts& chunk = copies[i].chunk;
+    if (!small[i].read.valid()) {
+      if (status.ok()) status = DoCopy(place, chunk);
+      continue;
+    }
+    const auto units = small[i].units.get();
+    small[i].piece = small[i].read.get();
+    if (!status.ok()) continue;
+    const bool whole = units.ok() && small[i].piece.ok() &&
+                       small[i].piece->bytes.size() == chunk.length &&
+                       std::find(units->begin(), units->end(), ZeroUnitCrc()) == units->end();
+    if (!whole) {  // it has holes, or has to be tried again
+      status = DoCopy(place, chunk);
+      continue;
+    }
+    status = pacer_.Take(chunk.length);
+    if (!status.ok()) continue;
+    answers.push_back(SendPiece(place, chunk, 0, *small[i].piece, /*first=*/true));
+    answers.push_back(Seal(place, chunk, /*first=*/false));
+  }
+  for (auto& answer : answers) {
+    const Status answered = answer.get().status();
+    if (status.ok()) status = answered;
+  }
+  return status;
 }
 
 Status ResyncMover::DoRemove(const Place& place, const RemoveStep& step) {

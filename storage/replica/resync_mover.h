@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -70,6 +71,7 @@ class ResyncMover {
   bool stopping() const;
 
   Result<ListPair> DoList(const Place& place, const ListStep& step);
+  Status DoCopies(const Place& place, const std::vector<ChunkCopy>& copies);
   Status DoCopy(const Place& place, const ChunkFacts& chunk);
   Status DoRemove(const Place& place, const RemoveStep& step);
   proto::PeerContext PeerOf(const Place& place);
@@ -78,10 +80,18 @@ class ResyncMover {
   // Units here, and there.
   using UnitPair = std::pair<std::vector<uint32_t>, std::vector<uint32_t>>;
   Result<UnitPair> ListUnits(const Place& place, ChunkId chunk);
+  static std::future<Result<std::vector<uint32_t>>> StartUnits(const Place& place, ChunkId chunk);
+  static std::future<Result<Engine::ReadAnswer>> StartRead(const Place& place, ChunkId chunk,
+                                                           uint32_t offset, uint32_t length);
   Result<Engine::ReadAnswer> ReadPiece(const Place& place, ChunkId chunk, uint32_t offset,
                                        uint32_t length);
   // Sends what differs of a chunk; whether all that is there was to be replaced and nothing was sent.
   Result<bool> SendPieces(const Place& place, const ChunkFacts& chunk, const UnitPair& units);
+  using Reply = std::future<Result<transport::Reply>>;
+  Reply SendPiece(const Place& place, const ChunkFacts& chunk, uint32_t offset,
+                  const Engine::ReadAnswer& piece, bool first);
+  Reply Seal(const Place& place, const ChunkFacts& chunk, bool first);
+  Reply Begin(TargetId to, transport::Call call);
   Result<transport::Reply> CallAndWait(TargetId to, transport::Call call);
 
   Peers& peers_;

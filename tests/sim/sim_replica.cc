@@ -291,8 +291,14 @@ void SimReplica::List(TargetId peer, const storage::ListStep& step) {
 }
 
 void SimReplica::Copy(TargetId peer, const storage::CopyStep& step) {
-  Later(kReadTakes, [this, peer, step, version = core_.version()] {
-    const Result<Image> image = engine_.ReadAt(chain_, step.chunk.chunk, SimEngine::kNewest);
+  CopyOne(peer, step, core_.version());
+}
+
+// Those of a step one after the other, from its end.
+void SimReplica::CopyOne(TargetId peer, const storage::CopyStep& step, ChainVersion version) {
+  Later(kReadTakes, [this, peer, step, version] {
+    const Result<Image> image =
+        engine_.ReadAt(chain_, step.chunks.back().chunk.chunk, SimEngine::kNewest);
     if (!image.ok()) return core_.OnStep(step.step, image.status());
     CopyPiece(peer, step, version, image->content, 0);
   });
@@ -304,7 +310,8 @@ void SimReplica::CopyPiece(TargetId peer, const storage::CopyStep& step, ChainVe
   const uint32_t end = std::min<uint32_t>(begin + kPieceCells, content.length);
   CallPeer<bool>(
       peer,
-      [sync, chunk = step.chunk.chunk, content, begin, end](SimReplica& there, const auto& reply) {
+      [sync, chunk = step.chunks.back().chunk.chunk, content, begin, end](SimReplica& there,
+                                                                          const auto& reply) {
         there.OnSyncPiece(sync, chunk, content, begin, end, reply);
       },
       [this, peer, step, version, content, end](const Result<bool>& done) {
@@ -318,10 +325,15 @@ void SimReplica::CopySeal(TargetId peer, const storage::CopyStep& step, ChainVer
   const SyncFrom sync = Sync(version, step.step);
   CallPeer<bool>(
       peer,
-      [sync, facts = step.chunk](SimReplica& there, const auto& reply) {
+      [sync, facts = step.chunks.back().chunk](SimReplica& there, const auto& reply) {
         there.OnSyncSeal(sync, facts, reply);
       },
-      [this, step](const Result<bool>& done) { core_.OnStep(step.step, done.status()); });
+      [this, peer, step, version](const Result<bool>& done) {
+        if (!done.ok() || step.chunks.size() == 1) return core_.OnStep(step.step, done.status());
+        storage::CopyStep rest = step;
+        rest.chunks.pop_back();
+        CopyOne(peer, rest, version);
+      });
 }
 
 void SimReplica::RemoveThere(TargetId peer, const storage::RemoveStep& step) {

@@ -87,6 +87,7 @@ class SimReplica : private storage::ChainHost {
   // Calls the replica of the chain at `to`; kUnavailable when there is none.
   template <typename Answer, typename Handle>
   void CallPeer(TargetId to, Handle handle, std::function<void(const Result<Answer>&)> done);
+  void CopyOne(TargetId peer, const storage::CopyStep& step, ChainVersion version);
   void CopyPiece(TargetId peer, const storage::CopyStep& step, ChainVersion version,
                  const Content& content, uint32_t begin);
   void CopySeal(TargetId peer, const storage::CopyStep& step, ChainVersion version);
