@@ -40,7 +40,8 @@ class ZeroedLogs final : public rocksdb::FileSystemWrapper {
     if (IsLog(path) && Exists(path)) {
       const std::lock_guard lock(mutex_);
       const std::string directory = DirectoryOf(path);
-      if (!Exists(Spare(directory)) && MakeSpare(directory, path, debug).ok()) {
+      if (!Exists(Spare(directory)) && HasRoom(directory) &&
+          MakeSpare(directory, path, debug).ok()) {
         return IOStatus::OK();
       }
       if (!Exists(path)) return IOStatus::OK();  // what it became is removed

@@ -16,7 +16,7 @@ namespace sheaf {
 //
 // A log that RocksDB is done with is filled with zeros on the thread that would remove it, and
 // waits under the name "spare" for the next one. Where there is no spare the maker of the log fills
-// one itself; where there is no room for that (four times its bytes), or it fails, the log grows.
+// one itself. Where there is no room (four times a log's bytes), or it fails, logs grow and are removed.
 //
 // RocksDB's reader passes over zeros without a word and takes what is torn for the end, so recovery
 // finds each record up to the first that is not whole, as with a log that grows.

@@ -198,7 +198,7 @@ class SmallDisk final : public rocksdb::FileSystemWrapper {
   const uint64_t free_;
 };
 
-TEST(ZeroedLogsTest, WhereThereIsLittleRoomLogsGrow) {
+TEST(ZeroedLogsTest, WhereThereIsLittleRoomLogsGrowAndAreRemoved) {
   for (const auto& [free, zeroed] : {std::pair{4 * kLogBytes - 1, false}, {4 * kLogBytes, true}}) {
     FaultyEnv machine;
     const auto disk = rocksdb::NewCompositeEnv(
@@ -207,6 +207,10 @@ TEST(ZeroedLogsTest, WhereThereIsLittleRoomLogsGrow) {
     ASSERT_TRUE(store.status.ok()) << store.status.ToString();
     const auto log = Contents(machine.env(), "/db/" + LogsIn(machine.env())[0]);
     EXPECT_EQ(log->size() == kLogBytes, zeroed) << free << " bytes free";
+    ASSERT_TRUE(store.Put(1, true).ok());
+    ASSERT_TRUE(store.db->Flush({}).ok());
+    store.db.reset();
+    EXPECT_EQ(Contents(machine.env(), "/db/spare").has_value(), zeroed) << free << " bytes free";
   }
 }
 
