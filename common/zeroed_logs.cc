@@ -37,16 +37,12 @@ class ZeroedLogs final : public rocksdb::FileSystemWrapper {
 
   IOStatus DeleteFile(const std::string& path, const IOOptions& options,
                       IODebugContext* debug) override {
-    if (IsLog(path) && Exists(path)) {
-      const std::lock_guard lock(mutex_);
-      const std::string directory = DirectoryOf(path);
-      if (!Exists(Spare(directory)) && HasRoom(directory) &&
-          MakeSpare(directory, path, debug).ok()) {
-        return IOStatus::OK();
-      }
-      if (!Exists(path)) return IOStatus::OK();  // what it became is removed
-    }
-    return FileSystemWrapper::DeleteFile(path, options, debug);
+    const IOStatus removed = FileSystemWrapper::DeleteFile(path, options, debug);
+    if (!removed.ok() || !IsLog(path)) return removed;
+    const std::lock_guard lock(mutex_);
+    const std::string directory = DirectoryOf(path);
+    if (!Exists(Spare(directory))) (void)MakeSpare(directory, debug);  // else the next log makes one
+    return removed;
   }
 
  private:
@@ -62,8 +58,7 @@ class ZeroedLogs final : public rocksdb::FileSystemWrapper {
     const std::lock_guard lock(mutex_);
     const std::string directory = DirectoryOf(path);
     if (!Exists(Spare(directory))) {
-      const IOStatus made =
-          HasRoom(directory) ? MakeSpare(directory, "", debug) : IOStatus::NoSpace(directory);
+      const IOStatus made = MakeSpare(directory, debug);
       if (!made.ok()) return made;
     }
     IOStatus status = ReuseWritableFile(path, Spare(directory), options, file, debug);
@@ -77,12 +72,11 @@ class ZeroedLogs final : public rocksdb::FileSystemWrapper {
     return !GetFreeSpace(directory, {}, &free, nullptr).ok() || free >= kNeededRoom * log_bytes_;
   }
 
-  // Of the file `old`, whose blocks the disk has written before, or of a new one.
-  IOStatus MakeSpare(const std::string& directory, const std::string& old, IODebugContext* debug) {
+  IOStatus MakeSpare(const std::string& directory, IODebugContext* debug) {
+    if (!HasRoom(directory)) return IOStatus::NoSpace(directory);
     const std::string making = directory + "/spare.making";
     std::unique_ptr<rocksdb::FSWritableFile> file;
-    IOStatus status = old.empty() ? FileSystemWrapper::NewWritableFile(making, {}, &file, debug)
-                                  : ReuseWritableFile(making, old, {}, &file, debug);
+    IOStatus status = FileSystemWrapper::NewWritableFile(making, {}, &file, debug);
     if (status.ok()) status = FillWithZeros(*file, debug);
     if (status.ok()) status = file->Close({}, debug);
     if (status.ok()) return RenameFile(making, Spare(directory), {}, debug);
@@ -98,8 +92,7 @@ class ZeroedLogs final : public rocksdb::FileSystemWrapper {
       if (!status.ok()) return status;
       at += count;
     }
-    const IOStatus cut = file.Truncate(log_bytes_, {}, debug);
-    return cut.ok() ? file.Fsync({}, debug) : cut;
+    return file.Fsync({}, debug);
   }
 
   IOStatus SyncNames(const std::string& directory, IODebugContext* debug) {

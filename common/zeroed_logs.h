@@ -14,9 +14,10 @@ namespace sheaf {
 // has the file system commit the file's new length with it; that of one written over does not, and
 // takes half of the time on ext4. 0: logs grow, as they do past `log_bytes`.
 //
-// A log that RocksDB is done with is filled with zeros on the thread that would remove it, and
-// waits under the name "spare" for the next one. Where there is no spare the maker of the log fills
-// one itself. Where there is no room (four times a log's bytes), or it fails, logs grow and are removed.
+// A spare of zeros waits under the name "spare" for the next log. The thread that removes a log that
+// RocksDB is done with fills one; where there is none the maker of a log does. (Not the old log: who
+// reads the database beside its server may have that open.) Where there is no room for it, four
+// times its bytes, or it fails, the log grows.
 //
 // RocksDB's reader passes over zeros without a word and takes what is torn for the end, so recovery
 // finds each record up to the first that is not whole, as with a log that grows.

@@ -57,13 +57,16 @@ bool SettleServing(std::vector<Member>& members) {
   return any_left;
 }
 
-// A dead chain is resumed by the first of its last serving members that is up. The others must
-// catch up with it: what they hold uncommitted may differ.
+// A dead chain is resumed by the first of its last serving members that is up, rather by one that is
+// not cut off. The others must catch up with it: what they hold uncommitted may differ.
 bool SettleLastServing(std::vector<Member>& members, bool serving) {
-  for (Member& member : members) {
-    if (member.now != proto::LAST_SERVING || serving || !IsUp(member.health)) continue;
-    member.next = proto::SERVING;
-    serving = true;
+  for (const bool cut_off : {false, true}) {
+    for (Member& member : members) {
+      if (member.now != proto::LAST_SERVING || serving || !IsUp(member.health)) continue;
+      if ((member.health == TargetHealth::kCutOff) != cut_off) continue;
+      member.next = proto::SERVING;
+      serving = true;
+    }
   }
   if (!serving) return false;
   for (Member& member : members) {

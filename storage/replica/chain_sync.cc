@@ -46,13 +46,12 @@ void ChainReplica::List(TargetId peer, const ListStep& step) {
 
 void ChainReplica::Copy(TargetId peer, const CopyStep& step) {
   env_.mover->Copy(PlaceOf(chain_, core_.version(), self_, peer, engine_, env_.home), step,
-                   [weak = weak_from_this(), step](const Status& status) {
+                   [weak = weak_from_this(), step = step.step](const Status& status,
+                                                               std::optional<ChunkId> damaged) {
                      const auto self = weak.lock();
                      if (!self) return;
-                     for (const ChunkCopy& copy : step.chunks) {  // one of them is
-                       if (IsDamage(status)) (void)self->RequestRepair(copy.chunk.chunk);
-                     }
-                     self->EndStep(step.step, status);
+                     if (damaged.has_value()) (void)self->RequestRepair(*damaged);
+                     self->EndStep(step, status);
                    });
 }
 

@@ -114,10 +114,12 @@ void Resync::OnCommitted() {
 }
 
 void Resync::CompareWindow(const ListPair& lists) {
-  // More has come than a page tells: a smaller window.
+  // More has come than a page tells, or than is made the same at once: a smaller window.
   const std::optional<ChunkId> through = ToldThrough(lists);
-  if (through) window_->last = through;
-  for (const Difference& difference : Compare(lists, through)) {
+  const std::vector<Difference> differences = Compare(lists, through);
+  window_->last = EndOfWindow(differences, through ? through : window_->last);
+  for (const Difference& difference : differences) {
+    if (window_->last && difference.chunk > *window_->last) break;
     if (difference.here == nullptr) {
       to_remove_.push_back(difference.chunk);
     } else {

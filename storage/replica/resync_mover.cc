@@ -79,8 +79,12 @@ void ResyncMover::List(const Place& place, const ListStep& step, ListDone done) 
   Add([this, place, step, done = std::move(done)] { done(DoList(place, step)); });
 }
 
-void ResyncMover::Copy(const Place& place, const CopyStep& step, StepDone done) {
-  Add([this, place, step, done = std::move(done)] { done(DoCopies(place, step.chunks)); });
+void ResyncMover::Copy(const Place& place, const CopyStep& step, CopyDone done) {
+  Add([this, place, step, done = std::move(done)] {
+    std::optional<ChunkId> damaged;
+    const Status status = DoCopies(place, step.chunks, &damaged);
+    done(status, damaged);
+  });
 }
 
 void ResyncMover::Remove(const Place& place, const RemoveStep& step, StepDone done) {
@@ -283,13 +287,14 @@ Status ResyncMover::DoCopy(const Place& place, const ChunkFacts& chunk) {
   return Seal(place, chunk, *first).get().status();
 }
 
-// Small chunks that are not there at all go out one behind the other: read at once, their pieces and
-// seals sent without waiting for answers. They are taken in the order in which they were begun.
-Status ResyncMover::DoCopies(const Place& place, const std::vector<ChunkCopy>& copies) {
+// Small chunks that are not there at all go together: read at once, then all their pieces sent
+// without waiting for answers, and when those have come all their seals.
+Status ResyncMover::DoCopies(const Place& place, const std::vector<ChunkCopy>& copies,
+                             std::optional<ChunkId>* damaged) {
   struct Small {
     std::future<Result<std::vector<uint32_t>>> units;
     std::future<Result<Engine::ReadAnswer>> read;
-    Result<Engine::ReadAnswer> piece = Engine::ReadAnswer();  // its bytes are used until the end
+    Result<Engine::ReadAnswer> piece = Engine::ReadAnswer();  // its bytes are used until answered
   };
   std::vector<Small> small(copies.size());
   if (stopping()) return Status(Code::kCancelled, "resync: the server stops");
@@ -300,31 +305,44 @@ Status ResyncMover::DoCopies(const Place& place, const std::vector<ChunkCopy>& c
     small[i].read = StartRead(place, chunk.chunk, 0, chunk.length);
   }
   Status status;
-  std::vector<std::future<Result<transport::Reply>>> answers;
+  std::vector<Reply> answers;
+  std::vector<const ChunkFacts*> sent;
+  std::vector<const ChunkFacts*> others;  // that need a closer look, or are large
   for (size_t i = 0; i < copies.size(); ++i) {
     const ChunkFacts& chunk = copies[i].chunk;
-    if (!small[i].read.valid()) {
-      if (status.ok()) status = DoCopy(place, chunk);
+    bool whole = false;
+    if (small[i].read.valid()) {
+      const auto units = small[i].units.get();
+      small[i].piece = small[i].read.get();
+      whole = units.ok() && small[i].piece.ok() && small[i].piece->bytes.size() == chunk.length &&
+              std::find(units->begin(), units->end(), ZeroUnitCrc()) == units->end();
+    }
+    if (!whole) {
+      small[i].piece = Engine::ReadAnswer();
+      others.push_back(&chunk);
       continue;
     }
-    const auto units = small[i].units.get();
-    small[i].piece = small[i].read.get();
-    if (!status.ok()) continue;
-    const bool whole = units.ok() && small[i].piece.ok() &&
-                       small[i].piece->bytes.size() == chunk.length &&
-                       std::find(units->begin(), units->end(), ZeroUnitCrc()) == units->end();
-    if (!whole) {  // it has holes, or has to be tried again
-      status = DoCopy(place, chunk);
-      continue;
-    }
-    status = pacer_.Take(chunk.length);
+    if (status.ok()) status = pacer_.Take(chunk.length);
     if (!status.ok()) continue;
     answers.push_back(SendPiece(place, chunk, 0, *small[i].piece, /*first=*/true));
-    answers.push_back(Seal(place, chunk, /*first=*/false));
+    sent.push_back(&chunk);
   }
-  for (auto& answer : answers) {
-    const Status answered = answer.get().status();
-    if (status.ok()) status = answered;
+  const auto await_all = [&] {
+    for (Reply& answer : answers) {
+      const Status answered = answer.get().status();
+      if (status.ok()) status = answered;
+    }
+    answers.clear();
+  };
+  await_all();
+  small.clear();
+  RETURN_IF_ERROR(status);
+  for (const ChunkFacts* chunk : sent) answers.push_back(Seal(place, *chunk, /*first=*/false));
+  await_all();
+  for (const ChunkFacts* chunk : others) {
+    RETURN_IF_ERROR(status);
+    status = DoCopy(place, *chunk);
+    if (IsDamage(status)) *damaged = chunk->chunk;
   }
   return status;
 }

@@ -8,6 +8,7 @@
 #include <future>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -55,7 +56,9 @@ class ResyncMover {
   using StepDone = std::function<void(const Status&)>;
   // `done` runs on the mover's thread, also when it stops.
   void List(const Place& place, const ListStep& step, ListDone done);
-  void Copy(const Place& place, const CopyStep& step, StepDone done);
+  // `damaged`: which one could not be copied since it cannot be read.
+  using CopyDone = std::function<void(const Status&, std::optional<ChunkId> damaged)>;
+  void Copy(const Place& place, const CopyStep& step, CopyDone done);
   void Remove(const Place& place, const RemoveStep& step, StepDone done);
   // `base` as in proto::SyncResultsRequest.
   void SendStreams(const Place& place, std::vector<Engine::StreamRow> rows, uint64_t base,
@@ -71,7 +74,8 @@ class ResyncMover {
   bool stopping() const;
 
   Result<ListPair> DoList(const Place& place, const ListStep& step);
-  Status DoCopies(const Place& place, const std::vector<ChunkCopy>& copies);
+  Status DoCopies(const Place& place, const std::vector<ChunkCopy>& copies,
+                  std::optional<ChunkId>* damaged);
   Status DoCopy(const Place& place, const ChunkFacts& chunk);
   Status DoRemove(const Place& place, const RemoveStep& step);
   proto::PeerContext PeerOf(const Place& place);

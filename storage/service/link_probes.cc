@@ -88,7 +88,9 @@ void LinkProbes::Ask(NodeId node, TargetId target) {
   peers_.Call(target,
               {.method = transport::Method::kEcho, .deadline = clock_.Now() + kAnswerTimeout},
               [state = state_, node](const Result<transport::Reply>& reply) {
-                if (!reply.ok()) return;
+                const Code code = reply.status().code();
+                const bool refused = code == Code::kBusy || code == Code::kUnsupported;
+                if (!reply.ok() && !refused) return;
                 const std::lock_guard lock(state->mutex);
                 state->watch.OnAnswer(node);
               });

@@ -14,7 +14,7 @@ namespace {
 constexpr int kConnectTimeoutMs = 1000;
 // Once a broken link works again it is the next connection that notices: the one before would send
 // again ever more rarely.
-constexpr int kDeadAfterMs = 5000;
+constexpr int kDeadAfterMs = 15'000;
 constexpr std::chrono::milliseconds kConnectPause{20};
 
 }  // namespace
@@ -57,6 +57,7 @@ void PeerLinks::StartTicking() {
 }
 
 void PeerLinks::Update(const proto::ClusterMap& map) {
+  std::vector<Node> replaced;  // go after the lock: that ends their calls
   std::lock_guard lock(mutex_);
   if (stopping_) return;
   node_of_.clear();
@@ -68,9 +69,14 @@ void PeerLinks::Update(const proto::ClusterMap& map) {
     if (node.way.address.ToString() != address->ToString()) node = {.way = {.address = *address}};
     node.takes_stages =
         options_.boot_id.empty() || row.addresses().boot_id() != options_.boot_id;
+    if (node.way.pid != 0 && node.way.pid != row.pid()) {
+      replaced.push_back(node);  // another process: what leads to it now may not be the best way
+      node.connections = {};
+    }
     node.way.pid = row.pid();
     node.way.here.reset();
-    if (!node.takes_stages && !row.addresses().unix_path().empty())
+    const bool has_socket = !row.addresses().unix_path().empty() && row.pid() != options_.own_pid;
+    if (!node.takes_stages && has_socket)
       node.way.here = Address{.unix_path = row.addresses().unix_path()};
   }
 }
@@ -88,6 +94,7 @@ bool PeerLinks::TakesStages(TargetId to) {
 }
 
 uint32_t PeerLinks::LaneOf(const transport::Call& call) {
+  if (call.method == transport::Method::kEcho) return kLanes - 1;
   const bool of_change =
       call.method == transport::Method::kReplicate || call.method == transport::Method::kStage;
   return 2 * call.hop + (of_change ? 0 : 1);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <unistd.h>
+
 #include <array>
 #include <chrono>
 #include <condition_variable>
@@ -45,6 +47,9 @@ class PeerLinks final : public Peers {
     // works, and sent no stages: a hop on one machine keeps two processors busy by itself, and nothing
     // is won by two hops at once. Empty: all count as elsewhere.
     std::string boot_id;
+    // A server that has the number of this process is in another container, and has not this one's
+    // socket.
+    int64_t own_pid = ::getpid();
   };
   explicit PeerLinks(Options options);
   // As Stop.
@@ -63,6 +68,8 @@ class PeerLinks final : public Peers {
   void Stop();
 
  private:
+  // Two a hop, and one for signs of life, which wait behind nothing.
+  static constexpr size_t kLanes = 2 * (transport::kMaxHop + 1) + 1;
   struct Way {
     Address address;
     std::optional<Address> here;  // its socket, where it is on this machine
@@ -71,7 +78,7 @@ class PeerLinks final : public Peers {
   struct Node {
     Way way;
     bool takes_stages = true;
-    std::array<std::shared_ptr<transport::Connection>, 2 * (transport::kMaxHop + 1)> connections;
+    std::array<std::shared_ptr<transport::Connection>, kLanes> connections;
   };
   using Wanted = std::pair<uint32_t, uint32_t>;  // node, lane
   struct Failed {

@@ -313,6 +313,10 @@ TEST(TransitionsTest, WhoServesOrDidLastIsNotGivenUpForBeingCutOff) {
   EXPECT_EQ(After({{1, proto::LAST_SERVING}, {2, proto::LAST_SERVING}},
                   {{1, Health::kGone}, {2, Health::kCutOff}}),
             (States{{2, proto::SERVING}, {1, proto::OFFLINE}}));
+  EXPECT_EQ(After({{1, proto::LAST_SERVING}, {2, proto::LAST_SERVING}},
+                  {{1, Health::kCutOff}, {2, Health::kUp}}),
+            (States{{2, proto::SERVING}, {1, proto::WAITING}}))
+      << "rather one that is not";
 }
 
 TEST(TransitionsTest, RandomWalksKeepTheInvariantsAndHeal) {

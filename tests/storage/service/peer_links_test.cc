@@ -112,17 +112,19 @@ TEST_F(PeerLinksTest, OnOneMachineTheSocketOfTheServerIsUsedWhereItIsThatServers
     const char* machine;
     std::string socket;
     int64_t pid;
+    int64_t own_pid;
     bool used;
   };
-  for (const Case& is : {Case{"there", dir / "socket", getpid(), false},
-                         Case{"here", dir / "none", getpid(), false},
-                         Case{"here", dir / "socket", getpid() + 1, false},
-                         Case{"here", dir / "socket", 0, false},
-                         Case{"here", dir / "socket", getpid(), true}}) {
+  for (const Case& is : {Case{"there", dir / "socket", getpid(), 1, false},
+                         Case{"here", dir / "none", getpid(), 1, false},
+                         Case{"here", dir / "socket", getpid() + 1, 1, false},
+                         Case{"here", dir / "socket", 0, 1, false},
+                         Case{"here", dir / "socket", getpid(), getpid(), false},
+                         Case{"here", dir / "socket", getpid(), 1, true}}) {
     const int before = here->accepted();
     const int before_there = server_->accepted();
     PutOn(is.machine, is.socket, is.pid);
-    PeerLinks links({.boot_id = "here"});
+    PeerLinks links({.boot_id = "here", .own_pid = is.own_pid});
     links.Update(map_);
     ConnectBy(links, Method::kDurable);
     EXPECT_EQ(server_->accepted() - before_there, is.used ? 0 : 1) << is.machine << is.socket;
