@@ -39,9 +39,7 @@ class ZeroedLogs final : public rocksdb::FileSystemWrapper {
                       IODebugContext* debug) override {
     const IOStatus removed = FileSystemWrapper::DeleteFile(path, options, debug);
     if (!removed.ok() || !IsLog(path)) return removed;
-    const std::lock_guard lock(mutex_);
-    const std::string directory = DirectoryOf(path);
-    if (!Exists(Spare(directory))) (void)MakeSpare(directory, debug);  // else the next log makes one
+    (void)EnsureSpare(DirectoryOf(path), debug);  // else the next log makes one
     return removed;
   }
 
@@ -55,13 +53,9 @@ class ZeroedLogs final : public rocksdb::FileSystemWrapper {
 
   IOStatus OverSpare(const std::string& path, const FileOptions& options,
                      std::unique_ptr<rocksdb::FSWritableFile>* file, IODebugContext* debug) {
-    const std::lock_guard lock(mutex_);
     const std::string directory = DirectoryOf(path);
-    if (!Exists(Spare(directory))) {
-      const IOStatus made = MakeSpare(directory, debug);
-      if (!made.ok()) return made;
-    }
-    IOStatus status = ReuseWritableFile(path, Spare(directory), options, file, debug);
+    IOStatus status = EnsureSpare(directory, debug);
+    if (status.ok()) status = ReuseWritableFile(path, Spare(directory), options, file, debug);
     if (status.ok()) status = SyncNames(directory, debug);
     if (!status.ok()) file->reset();
     return status;
@@ -70,6 +64,13 @@ class ZeroedLogs final : public rocksdb::FileSystemWrapper {
   bool HasRoom(const std::string& directory) {
     uint64_t free = 0;
     return !GetFreeSpace(directory, {}, &free, nullptr).ok() || free >= kNeededRoom * log_bytes_;
+  }
+
+  // Nobody waits for another's: a log that finds none then grows.
+  IOStatus EnsureSpare(const std::string& directory, IODebugContext* debug) {
+    const std::unique_lock lock(making_, std::try_to_lock);
+    if (Exists(Spare(directory))) return IOStatus::OK();
+    return lock.owns_lock() ? MakeSpare(directory, debug) : IOStatus::Busy(directory);
   }
 
   IOStatus MakeSpare(const std::string& directory, IODebugContext* debug) {
@@ -102,7 +103,7 @@ class ZeroedLogs final : public rocksdb::FileSystemWrapper {
   }
 
   const uint64_t log_bytes_;
-  std::mutex mutex_;  // one spare is made or taken at a time
+  std::mutex making_;  // one spare is made at a time
 };
 
 }  // namespace

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import unittest
 
-from cluster import Daemon, binary, check_fuse, is_mounted, run, wait_until
+from cluster import Daemon, binary, check_fuse, is_mounted, wait_until
 from hosts import Network, enter_namespaces
 
 SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../deploy/cluster.sh")
@@ -73,11 +73,7 @@ class ClusterScriptTest(unittest.TestCase):
         cls.network = Network(["meta", *STORAGE])
         cls.network.__enter__()
         cls.addClassCleanup(cls.network.__exit__)
-        # Without what a debugger reads, they are copied to each host in little time.
-        cls.programs = os.path.join(cls.network.directory, "programs")
-        os.mkdir(cls.programs)
-        for name in ["sheaf", "sheaf-meta", "sheaf-storage"]:
-            run(["strip", "-o", os.path.join(cls.programs, name), binary(name)])
+        cls.programs = cls.network.make_programs()
         cls.hostfile = os.path.join(cls.network.directory, "cluster.hosts")
         for name in STORAGE:
             for disk in DISKS:

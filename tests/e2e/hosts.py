@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 
-from cluster import run, wait_until
+from cluster import binary, run, wait_until
 
 PREFIX = "10.77.0."
 MARK = "SHEAF_TEST_IN_NAMESPACES"
@@ -142,6 +142,14 @@ class Network:
 
     def __getitem__(self, name):
         return self.hosts[name]
+
+    def make_programs(self):
+        """A directory of what hosts run. Without what a debugger reads they are copied in little time."""
+        programs = os.path.join(self.directory, "programs")
+        os.mkdir(programs)
+        for name in ["sheaf", "sheaf-meta", "sheaf-storage"]:
+            run(["strip", "-o", os.path.join(programs, name), binary(name)])
+        return programs
 
     def on(self, host, command):
         return subprocess.run([*self.ssh.split(), host.address, command], stdin=subprocess.DEVNULL,

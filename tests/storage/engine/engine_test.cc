@@ -1,6 +1,7 @@
 #include "storage/engine/engine.h"
 
 #include "tests/storage/engine/engine_rig.h"
+#include "tests/support/eventually.h"
 
 namespace sheaf::storage {
 namespace {
@@ -322,6 +323,10 @@ TEST_F(EngineTest, FailedSyncTakesTheTargetOutOfService) {
   rig_->disk().FailSyncs(false);
   EXPECT_FALSE(rig_->Write(key_, 0, RandomBytes(5000, 3)).ok());
   ExpectBytes(key_, bytes);  // reads go on
+  EXPECT_TRUE(sheaf::testing::Eventually([&] {  // what failed is not under way
+    const Engine::Stats stats = rig_->engine().GetStats();
+    return stats.changes_begun >= 3 && stats.changes_begun == stats.changes_ended;
+  }));
   Reopen();
   EXPECT_TRUE(rig_->engine().Health().ok());
   ExpectSound();

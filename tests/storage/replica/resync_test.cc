@@ -87,6 +87,18 @@ TEST_F(ResyncTest, NoMoreThanAWindowOfBytesButOneChunkAtLeast) {
   for (const size_t copied : {1u, 1u, 1u, 4u, 4u}) EXPECT_EQ(CopyAWindow(), copied);
 }
 
+// Before the window was open they were not held.
+TEST_F(ResyncTest, WhatComesMeanwhileDoesNotOutgrowTheWindow) {
+  Add(10, 100);
+  resync_.Begin();
+  List();
+  Add(500, 100);
+  List();
+  EXPECT_EQ(host_.copy_.chunks.size(), Resync::kWindowChunks);
+  EXPECT_EQ(resync_.ReachOf(here_[Resync::kWindowChunks - 1].chunk), Resync::Reach::kHold);
+  EXPECT_EQ(resync_.ReachOf(here_[Resync::kWindowChunks].chunk), Resync::Reach::kSkip);
+}
+
 TEST_F(ResyncTest, ItIsToldWhatTheOtherSideHas) {
   Add(2, 100);
   there_.push_back(here_[1]);

@@ -18,13 +18,14 @@ class FakePeers final : public Peers {
     EXPECT_EQ(call.method, transport::Method::kEcho);
     asked_.push_back(to);
     if (silent_.contains(to)) return waiting_.push_back(std::move(done));
-    done(refused_.contains(to) ? Result<transport::Reply>(Status(Code::kUnavailable, "no way"))
+    done(refused_.contains(to) ? Result<transport::Reply>(refusal_)
                                : Result<transport::Reply>(transport::Reply()));
   }
 
   std::vector<TargetId> asked_;
   std::set<TargetId> silent_;
   std::set<TargetId> refused_;
+  Status refusal_{Code::kUnavailable, "no way"};
   std::vector<transport::Done> waiting_;
 };
 
@@ -81,6 +82,15 @@ TEST_F(LinkProbesTest, TellsWhoDoesNotAnswer) {
   peers_.silent_.clear();
   Rounds(LinkWatch::kAnsweredMin + 1);
   EXPECT_EQ(probes_.OutOfReach(), std::vector<NodeId>{NodeId(3)});
+}
+
+TEST_F(LinkProbesTest, WhoRefusesAnswers) {
+  peers_.refused_ = {TargetId(3)};
+  for (const Code code : {Code::kBusy, Code::kUnsupported}) {
+    peers_.refusal_ = Status(code, "not now");
+    Rounds(2 * LinkWatch::kMissedMax);
+    EXPECT_EQ(probes_.OutOfReach(), std::vector<NodeId>{});
+  }
 }
 
 TEST_F(LinkProbesTest, AsksNobodyWhoIsDown) {

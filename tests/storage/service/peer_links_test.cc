@@ -95,6 +95,25 @@ TEST_F(PeerLinksTest, ChangesThatTakeAllCreditsDoNotHoldUpWhatTheyWaitFor) {
   EXPECT_EQ(changes_, kCredits);
 }
 
+TEST_F(PeerLinksTest, SignsOfLifeHaveAConnectionOfTheirOwn) {
+  Connect(Method::kDurable);
+  Connect(Method::kSyncList);
+  EXPECT_EQ(server_->accepted(), 1);
+  Connect(Method::kEcho);
+  EXPECT_EQ(server_->accepted(), 2);
+}
+
+TEST_F(PeerLinksTest, ANewProcessIsConnectedToAnew) {
+  PutOn("there", "", 5);
+  Connect(Method::kDurable);
+  PutOn("there", "", 5);
+  EXPECT_TRUE(Call(Method::kDurable).get().ok());
+  PutOn("there", "", 6);
+  EXPECT_EQ(Call(Method::kDurable).get().code(), Code::kUnavailable);
+  Connect(Method::kDurable);
+  EXPECT_EQ(server_->accepted(), 2);
+}
+
 TEST_F(PeerLinksTest, NothingIsStagedOnOneMachine) {
   EXPECT_TRUE(links_.TakesStages(kTarget));
   PutOn("here");
